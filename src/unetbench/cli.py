@@ -1,0 +1,226 @@
+"""The command line: parse, call one function, print, exit code. Nothing is computed here.
+
+Exit codes: 0 all ran, 1 some rows failed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from unetbench import __version__
+from unetbench.errors import BadInput, UnetbenchError
+
+_INTERRUPTED = 130
+_DESCRIPTION = """Measure segmentation networks on this machine, truthfully.
+
+  unetbench run benchmarks/unet_decoder      measure a suite, show the table, write the files
+  unetbench report benchmarks/unet_decoder   show what was measured
+  unetbench doctor                           what this machine will allow
+  unetbench list encoders 'mobilenet*'       what can be named
+"""
+
+
+class _Parser(ArgumentParser):
+    """One line for what was wrong, with the next step."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{message}: `{self.prog} --help` shows what is accepted.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parser().parse_args(given)
+        command: Callable[[Namespace, list[str]], int] = options.command
+        return command(options, given)
+    except UnetbenchError as error:
+        print(f"unetbench: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: what was shown is stored; the same command goes on from there", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output left, as `head` does
+        return 0
+
+
+def _run(options: Namespace, given: list[str]) -> int:
+    from rich.console import Console
+
+    from unetbench import photos
+    from unetbench.measuring import block, session
+    from unetbench.measuring.schedule import expected_s
+    from unetbench.reporting import live
+
+    suite, cases = _cases(options)
+    preset = block.preset(options.preset)
+    images = photos.folder_photos(options.images) if options.images else ()
+    if options.dry_run:
+        for case in cases:
+            print(f"{case.name} {case.height_px}x{case.width_px}")
+        print(f"{len(cases)} cases, about {live.duration(sum(map(expected_s, cases)))} on two cores")
+        return 0
+    console = Console()
+    view: live.LiveView | live.PlainLines | None = None
+
+    def observer(cases, known, finding):  # type: ignore[no-untyped-def]
+        nonlocal view
+        note = f"{suite.title} · {finding}" if finding else suite.title
+        view = live.observer(cases, known, console=console, write=_line, note=note)
+        return view
+
+    plan = session.Plan(
+        cases=cases,
+        store=_store(options),
+        preset=preset,
+        command=given,
+        images=images,
+        fresh=options.fresh,
+        force=options.force,
+        limit_s=options.timeout,
+    )
+    try:
+        session.run(plan, observer)
+    finally:
+        if view is not None:
+            view.close()
+    return _show(options)
+
+
+def _report(options: Namespace, given: list[str]) -> int:
+    return _show(options)
+
+
+def _show(options: Namespace) -> int:
+    from rich.console import Console
+
+    from unetbench.reporting import report as reports
+    from unetbench.reporting.table import terminal_table
+    from unetbench.store import reading
+
+    path = _store(options)
+    with reading(path) as store:
+        report = reports.report(store, session=getattr(options, "session", None))
+    console = Console()
+    console.print(terminal_table(report.shown, title=report.title, width=console.width))
+    for note in (report.conditions(), *report.notes()):
+        console.print(note, style="dim", highlight=False, markup=False)
+    if options.out is not None or options.command is _run:
+        written = reports.write_files(report, options.out or path.parent)
+        console.print(f"wrote {', '.join(map(str, written))}", highlight=False, markup=False, soft_wrap=True)
+    return 1 if reports.failed(report.rows) else 0
+
+
+def _list(options: Namespace, given: list[str]) -> int:
+    from unetbench import listing
+
+    for line in listing.lines(options.what, options.pattern):
+        print(line)
+    return 0
+
+
+def _doctor(options: Namespace, given: list[str]) -> int:
+    from unetbench.doctor import findings
+
+    for line in findings():
+        print(line)
+    return 0
+
+
+def _cases(options: Namespace):  # type: ignore[no-untyped-def]
+    from unetbench import machine, suite
+
+    chosen = suite.overridden(
+        suite.read_suite(options.suite),
+        {
+            "encoders": tuple(options.encoder),
+            "decoders": tuple(options.decoder),
+            "networks": tuple(options.network),
+            "recipes": tuple(options.recipe),
+            "sizes": tuple(options.size),
+            "batch": options.batch,
+            "classes": options.classes,
+        },
+    )
+    return chosen, chosen.cases(machine.threads_or_granted(options.threads))
+
+
+def _store(options: Namespace) -> Path:
+    if options.store is not None:
+        return Path(options.store)
+    suite: Path = options.suite
+    return (suite if suite.is_dir() else suite.parent) / "results" / "results.sqlite"
+
+
+def _line(text: str) -> None:
+    print(text, flush=True)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> ArgumentParser:
+    parser = _Parser(prog="unetbench", description=_DESCRIPTION, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"unetbench {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    run = commands.add_parser("run", help="measure a suite, show the table, write the files")
+    run.set_defaults(command=_run)
+    run.add_argument("suite", type=Path, help="a folder with a suite.toml, or such a file")
+    for axis, what in (
+        ("encoder", "a timm model"),
+        ("decoder", "a decoder"),
+        ("network", "a whole network, as encoder/decoder"),
+        ("recipe", "runtime/precision+rewrite"),
+        ("size", "N or HxW, in pixels"),
+    ):
+        run.add_argument(
+            f"--{axis}", action="append", default=[], metavar=axis.upper(),
+            help=f"{what}; repeatable, replaces the suite's",
+        )  # fmt: skip
+    run.add_argument("--batch", type=_positive, help="images a run")
+    run.add_argument("--classes", type=_positive, help="classes of the head")
+    run.add_argument("--threads", type=_positive, help="default: the cores that the machine grants")
+    run.add_argument("--preset", default="quick", help="quick (default); standard is still being built")
+    run.add_argument("--images", type=Path, metavar="DIR", help="your own photographs as input")
+    run.add_argument("--timeout", type=_positive, metavar="S", help="seconds a case may take (default 900)")
+    run.add_argument("--fresh", action="store_true", help="start anew; earlier results stay in the store")
+    run.add_argument("--force", action="store_true", help="measure bf16 even where it is emulated")
+    run.add_argument("--dry-run", action="store_true", help="list the cases and estimate the time")
+
+    report = commands.add_parser("report", help="show what was measured")
+    report.set_defaults(command=_report)
+    report.add_argument("suite", type=Path, nargs="?", default=Path(), help="the suite that was run")
+    report.add_argument("--session", type=int, metavar="N", help="an earlier session (default: the latest)")
+    for command in (run, report):
+        command.add_argument("--store", metavar="FILE", help="default: results/results.sqlite in the suite")
+        command.add_argument("--out", type=Path, metavar="DIR", help="where CSV, Markdown and chart go")
+
+    listing = commands.add_parser("list", help="show encoders, decoders, rewrites, runtimes")
+    listing.set_defaults(command=_list)
+    listing.add_argument(
+        "what", nargs="?", help="encoders, decoders, rewrites or runtimes (default: all parts)"
+    )
+    listing.add_argument("pattern", nargs="?", default="*", help="such as 'mobilenet*'")
+
+    doctor = commands.add_parser("doctor", help="what this machine will allow")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise BadInput(f"{text!r} is no positive whole number: give 1 or more.")
+    return int(text)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

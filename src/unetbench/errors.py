@@ -1,0 +1,53 @@
+"""The few exceptions of unetbench and the exit code of each; nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Literal
+
+FailureKind = Literal["unsupported", "out of memory", "timeout", "crashed", "wrong output", "not run"]
+
+
+class UnetbenchError(Exception):
+    """A failure that the user can act on: its message is one line with the next step."""
+
+    exit_code = 2
+
+
+class BadInput(UnetbenchError):
+    """Something given by the user is not accepted."""
+
+
+class StoreError(UnetbenchError):
+    """A results file that cannot be used: held by another run, too new, or no database."""
+
+
+class MissingPackage(UnetbenchError):
+    """A part needs a package that is not installed."""
+
+
+class Unsupported(UnetbenchError):
+    """A network cannot be built or run in the way that was asked: a row of its own, not a crash."""
+
+
+class WorkerLost(UnetbenchError):
+    """A worker process ended, hung or answered with an error; carries the row's failure."""
+
+    def __init__(self, stage: str, kind: FailureKind, message: str) -> None:
+        super().__init__(f"{kind} while {stage}: {message}")
+        self.stage, self.kind, self.message = stage, kind, message
+
+
+def unknown(what: str, given: str, accepted: Iterable[str], next_step: str) -> BadInput:
+    """Return the error for a name that is not among those accepted, with the nearest match."""
+    names = list(accepted)
+    near = get_close_matches(given, names, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(near)}?" if near else _listed(names)
+    return BadInput(f"unknown {what} {given!r}: {hint} {next_step}")
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(sorted(names)[:12])
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"accepted are {shown}{more}." if names else "none is accepted here."

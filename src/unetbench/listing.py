@@ -1,0 +1,51 @@
+"""What can be named in a suite or on the command line: encoders and parts. Imports none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import get_args
+
+from unetbench import parts
+from unetbench.errors import BadInput, unknown
+from unetbench.suite import encoder_tags
+
+_KINDS: dict[str, parts.Kind] = {f"{kind}s": kind for kind in get_args(parts.Kind)}
+
+
+def lines(what: str | None, pattern: str) -> Iterator[str]:
+    """Give the lines of a listing; all parts, and the number of encoders, where `what` is None.
+
+    Raises: BadInput for a kind that is not known, or a pattern that matches nothing.
+    """
+    if what is None:
+        yield f"encoders: {len(encoder_tags())} of timm, `unetbench list encoders [PATTERN]` shows them"
+        for kind in _KINDS:
+            yield ""
+            yield f"{kind}:"
+            yield from _part_lines(_KINDS[kind], "*")
+    elif what == "encoders":
+        yield from _matching(what, pattern, sorted(encoder_tags()))
+    elif what in _KINDS:
+        yield from _part_lines(_KINDS[what], pattern)
+    else:
+        raise unknown("listing", what, ("encoders", *_KINDS), "Name one of these kinds.")
+
+
+def _part_lines(kind: parts.Kind, pattern: str) -> Iterator[str]:
+    for name in _matching(f"{kind}s", pattern, parts.names(kind)):
+        part = parts.find(kind, name)
+        lacking = f"  (unavailable: {', '.join(part.missing)} is not installed)" if part.missing else ""
+        yield f"  {name:<18} {part.summary}{lacking}"
+        precisions = part.constants.get("PRECISIONS")
+        if precisions:
+            yield f"  {'':<18} precisions {', '.join(precisions)}"
+        for key, values in part.constants.get("OPTIONS", {}).items():
+            yield f"  {'':<18} option {name}[{key}={'|'.join(values)}]"
+
+
+def _matching(what: str, pattern: str, names: tuple[str, ...] | list[str]) -> list[str]:
+    found = [name for name in names if fnmatchcase(name, pattern)]
+    if not found:
+        raise BadInput(f"no {what} match {pattern!r}: try a wider pattern, such as '*{pattern.strip('*')}*'.")
+    return found

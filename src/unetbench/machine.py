@@ -1,0 +1,140 @@
+"""What this computer grants: cores, quota, instruction sets, memory, versions. Reads, never sets."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from unetbench.errors import BadInput
+from unetbench.records import Machine
+
+# The instruction sets that change which recipe wins, from the kernel's names for them.
+_SETS_THAT_MATTER = (
+    "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
+    "amx_bf16", "amx_int8", "asimd", "sve", "bf16", "i8mm",
+)  # fmt: skip
+BF16_SETS = ("avx512_bf16", "amx_bf16", "bf16")  # any of them computes in bf16; else it is emulated
+# ONEDNN_MAX_CPU_ISA caps what torch's kernels use: the first words that still allow bf16.
+_ONEDNN_WITH_BF16 = ("DEFAULT", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10")
+_PACKAGES = ("unetbench", "torch", "timm", "numpy")  # those whose version moves a number
+
+
+def machine() -> Machine:
+    """Return the facts of this machine that results depend on."""
+    return Machine(
+        cpu=_cpu_model(),
+        instruction_sets=instruction_sets(),
+        cores=granted_cores(),
+        logical_cpus=os.cpu_count() or 1,
+        memory_bytes=granted_memory_bytes(),
+        kernel=platform.release(),
+        virtualisation="virtual machine" if "hypervisor" in _cpu_flags() else None,
+        governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        versions=(("python", platform.python_version()), *((name, _version(name)) for name in _PACKAGES)),
+    )
+
+
+def granted_cores() -> int:
+    """Return floor(min(affinity, CFS quota, physical cores)), at least 1.
+
+    `os.cpu_count()` and the affinity both miss a container's quota; hyper-threads add no cores.
+    """
+    cpus = _affinity()
+    return max(1, int(min(len(cpus), _quota_cores(), _physical_cores(cpus))))
+
+
+def threads_or_granted(asked: int | None) -> int:
+    """Return the number of threads to use: what was asked, or the cores granted.
+
+    Raises: BadInput where more are asked than CPUs are allowed.
+    """
+    if asked is None:
+        return granted_cores()
+    if not 1 <= asked <= len(_affinity()):
+        raise BadInput(
+            f"--threads {asked} is not possible: this process may use 1 to {len(_affinity())} "
+            f"CPUs; leave it out to use the {granted_cores()} cores granted."
+        )
+    return asked
+
+
+def granted_memory_bytes() -> int:
+    """Return the memory limit: the machine's, or the control group's where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _text("/sys/fs/cgroup/memory.max") or _text("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    return min(total, int(limit)) if limit and limit.isdigit() else total
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Return the sets that matter and that torch's kernels may use (`ONEDNN_MAX_CPU_ISA` obeyed)."""
+    present = tuple(name for name in _SETS_THAT_MATTER if name in _cpu_flags())
+    cap = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+    if cap.startswith(_ONEDNN_WITH_BF16):
+        return present
+    return tuple(name for name in present if name not in BF16_SETS)
+
+
+def bf16_instructions() -> tuple[str, ...]:
+    """Return the instruction sets that compute in bf16 here; empty where PyTorch emulates it."""
+    return tuple(name for name in instruction_sets() if name in BF16_SETS)
+
+
+def _affinity() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def _quota_cores() -> float:
+    """The CFS quota in cores, infinite where there is none (cgroup v2, then v1)."""
+    quota = (_text("/sys/fs/cgroup/cpu.max") or "max").split()
+    if len(quota) < 2:
+        quota = [
+            _text("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") or "max",
+            _text("/sys/fs/cgroup/cpu/cpu.cfs_period_us") or "100000",
+        ]
+    unlimited = quota[0] in ("max", "-1")
+    return float("inf") if unlimited else int(quota[0]) / int(quota[1])
+
+
+def _physical_cores(cpus: set[int]) -> int:
+    cores = set()
+    for cpu in cpus:
+        folder = f"/sys/devices/system/cpu/cpu{cpu}/topology"
+        package, core = _text(f"{folder}/physical_package_id"), _text(f"{folder}/core_id")
+        cores.add((package, core) if core is not None else cpu)
+    return len(cores)
+
+
+@cache
+def _cpuinfo() -> str:
+    return _text("/proc/cpuinfo") or ""
+
+
+@cache
+def _cpu_flags() -> frozenset[str]:
+    match = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", _cpuinfo(), re.MULTILINE)
+    return frozenset(match[1].split()) if match else frozenset()
+
+
+def _cpu_model() -> str:
+    match = re.search(r"^model name\s*:\s*(.*)$", _cpuinfo(), re.MULTILINE)
+    return match[1] if match else platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _text(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None

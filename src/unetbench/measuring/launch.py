@@ -1,0 +1,187 @@
+"""Start a worker process, speak with it, contain it, end it with everything that it started.
+
+The parent waits in `select`: it burns no core while a case is timed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Protocol
+
+import msgspec
+
+from unetbench.errors import FailureKind, WorkerLost
+
+_TAIL_BYTES = 4096  # of what the worker printed, kept in the store
+_TICK_S = 1.0  # how often a waiting display may look at the clock; never while a case is timed
+_MEMORY_SHARE = 0.85  # of the memory granted: the rest is the parent's and the system's
+_END_S = 2.0  # how long a worker may take to leave when asked
+
+
+class Worker(Protocol):
+    """The parent's end of a worker process."""
+
+    def ask(
+        self,
+        do: str,
+        *,
+        on_phase: Callable[[str], None],
+        on_tick: Callable[[], None] | None = None,
+        **arguments: Any,
+    ) -> dict[str, Any]:
+        """Send one turn and wait for its answer.
+
+        Raises: WorkerLost where the process ends, reports a failure or passes its time limit.
+        """
+
+    def log_tail(self) -> str:
+        """Return the end of what the process printed."""
+
+    def end(self) -> None:
+        """End the process and everything that it started."""
+
+
+class ProcessWorker:
+    """A fresh process in a session of its own, with private caches that go when it does."""
+
+    def __init__(
+        self, *, threads: int, memory_bytes: int, limit_s: float, scratch: Path, online: bool
+    ) -> None:
+        self._scratch = Path(mkdtemp(prefix="worker-", dir=scratch))
+        self._deadline = time.monotonic() + limit_s
+        self._limit_s = limit_s
+        self._stage = "starting"
+        self._replies = b""
+        self._log = b""
+        commands_read, self._commands = os.pipe()
+        self._answers, replies_write = os.pipe()
+        self._process = subprocess.Popen(
+            [
+                sys.executable, "-m", "unetbench.measuring.worker",
+                "--commands", str(commands_read), "--replies", str(replies_write),
+                "--parent", str(os.getpid()), "--memory-bytes", str(int(memory_bytes * _MEMORY_SHARE)),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(commands_read, replies_write),
+            start_new_session=True,
+            env=os.environ | _environment(threads, self._scratch, online),
+        )  # fmt: skip
+        os.close(commands_read)
+        os.close(replies_write)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._answers, selectors.EVENT_READ)
+        assert self._process.stdout is not None
+        self._selector.register(self._process.stdout, selectors.EVENT_READ)
+
+    def ask(
+        self,
+        do: str,
+        *,
+        on_phase: Callable[[str], None],
+        on_tick: Callable[[], None] | None = None,
+        **arguments: Any,
+    ) -> dict[str, Any]:
+        self._stage = do
+        try:
+            os.write(self._commands, json.dumps({"do": do} | arguments).encode() + b"\n")
+        except BrokenPipeError:
+            raise self._lost() from None
+        while True:
+            message = self._next_message(on_tick)
+            if "phase" in message:
+                self._stage = message["phase"]
+                on_phase(message["phase"])
+            elif "failed" in message:
+                kind = msgspec.convert(message["failed"]["kind"], FailureKind)
+                raise WorkerLost(self._stage, kind, message["failed"]["message"])
+            else:
+                answer: dict[str, Any] = message["ok"]
+                return answer
+
+    def log_tail(self) -> str:
+        return self._log[-_TAIL_BYTES:].decode(errors="replace")
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._commands, b'{"do": "quit"}\n')
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0 if self._stage == "ended" else _END_S)
+        self._kill_group()
+        self._process.wait()
+        for descriptor in (self._commands, self._answers):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._selector.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _next_message(self, on_tick: Callable[[], None] | None) -> Mapping[str, Any]:
+        while b"\n" not in self._replies:
+            left_s = self._deadline - time.monotonic()
+            if left_s <= 0:
+                self._kill_group()
+                raise WorkerLost(
+                    self._stage, "timeout", f"no answer within {self._limit_s:.0f} s: the process was ended"
+                )
+            ready = self._selector.select(min(left_s, _TICK_S) if on_tick else left_s)
+            for key, _ in ready:
+                self._take(key.fd)
+            if on_tick and not ready:
+                on_tick()
+        line, _, self._replies = self._replies.partition(b"\n")
+        try:
+            message: Mapping[str, Any] = msgspec.json.decode(line)
+        except msgspec.DecodeError as error:
+            raise WorkerLost(self._stage, "crashed", f"the worker answered no JSON ({error})") from error
+        return message
+
+    def _take(self, descriptor: int) -> None:
+        data = os.read(descriptor, 1 << 16)
+        if descriptor == self._answers:
+            if not data:
+                raise self._lost()
+            self._replies += data
+        elif data:
+            self._log = (self._log + data)[-_TAIL_BYTES:]
+        else:
+            self._selector.unregister(descriptor)
+
+    def _lost(self) -> WorkerLost:
+        """Say how the process ended; a kill that nobody here sent is the kernel's, out of memory."""
+        try:
+            code = self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            return WorkerLost(self._stage, "crashed", "the worker closed its pipe and stayed alive")
+        if code == -signal.SIGKILL:
+            return WorkerLost(
+                self._stage, "out of memory", "killed by SIGKILL, as the kernel does when memory ends"
+            )
+        if code < 0:
+            return WorkerLost(self._stage, "crashed", f"killed by {signal.Signals(-code).name}")
+        return WorkerLost(self._stage, "crashed", f"the process ended with exit code {code} and no answer")
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _environment(threads: int, scratch: Path, online: bool) -> dict[str, str]:
+    """The variables of a worker: its threads, private caches (so that cold is cold), no network."""
+    count = str(threads)
+    own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), count)
+    own |= {"TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"), "TMPDIR": str(scratch)}
+    return own if online else own | {"HF_HUB_OFFLINE": "1"}

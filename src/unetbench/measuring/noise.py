@@ -1,0 +1,46 @@
+"""What the kernel tells of disturbance: counters, read before and after. Judges nothing yet.
+
+A counter that the machine does not show is None: unknown, not fine.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+from pathlib import Path
+
+_CPU_PRESSURE = re.compile(r"^some .*total=(\d+)$", re.MULTILINE)
+_THROTTLED = re.compile(r"^nr_throttled (\d+)$", re.MULTILINE)
+_STEAL_FIELD = 8  # of the line `cpu  user nice system idle iowait irq softirq steal …` in /proc/stat
+
+
+def counters() -> dict[str, int | None]:
+    """Return the counters that speak of neighbours, throttling and interruption.
+
+    Units: steal in kernel ticks (10 ms as a rule), pressure in microseconds, the others are counts.
+    """
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "steal_ticks": _steal_ticks(),
+        "throttled_periods": _matched(_THROTTLED, "/sys/fs/cgroup/cpu.stat"),
+        "cpu_pressure_us": _matched(_CPU_PRESSURE, "/proc/pressure/cpu"),
+        "involuntary_switches": usage.ru_nivcsw,
+        "major_faults": usage.ru_majflt,
+    }
+
+
+def _steal_ticks() -> int | None:
+    line = (_text("/proc/stat") or "").partition("\n")[0].split()
+    return int(line[_STEAL_FIELD]) if len(line) > _STEAL_FIELD else None
+
+
+def _matched(pattern: re.Pattern[str], path: str) -> int | None:
+    match = pattern.search(_text(path) or "")
+    return int(match[1]) if match else None
+
+
+def _text(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except OSError:
+        return None

@@ -1,0 +1,119 @@
+"""Does the answer still agree with the reference? NumPy only; the gates are those of docs/measuring.md.
+
+The reference is fp64 eager on the same weights and input. The class of a case is what was measured,
+never what a runtime claims.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unetbench.records import Parity
+
+Floats = NDArray[np.floating[Any]]
+
+EXACT_ERROR = 1e-4  # relative L2
+EXACT_RATIO = 2.0  # and at most twice eager fp32's own error
+NEAR_ERROR = 1e-3  # about tf32's
+FULL_AGREEMENT = 0.999  # exact and near
+SURE_MARGIN = 10.0  # in units of the error's RMS: beyond it no pixel may change class
+LOW_PRECISION_COSINE = 0.99  # bf16
+LOW_PRECISION_AGREEMENT = 0.99
+VACUOUS_SHARE = 0.999  # one answer on more of the pixels says nothing
+
+
+def relative_error(reference: Floats, answer: Floats) -> float:
+    """Return the error's L2 norm over that of the reference with its mean per class removed.
+
+    Shapes: both (B, classes, H, W).
+    """
+    centred = reference - _mean(reference)
+    return float(np.linalg.norm(answer - reference) / np.linalg.norm(centred))
+
+
+def compare(reference: Floats, answer: Floats, *, eager_relative_error: float) -> Parity:
+    """Compare an answer with the reference's.
+
+    Shapes: both (B, classes, H, W), float64 and float32.
+    """
+    answer = answer.astype(np.float64)
+    mean = _mean(reference)
+    error = relative_error(reference, answer)
+    a, b = (reference - mean).ravel(), (answer - mean).ravel()
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    flips = _classes(reference) != _classes(answer)
+    rms = float(np.sqrt(np.mean((answer - reference) ** 2)))
+    return Parity(
+        relative_error=error,
+        eager_relative_error=eager_relative_error,
+        cosine=float(a @ b) / norms if norms else 0.0,
+        agreement=1.0 - float(flips.mean()),
+        flips_beyond_margin=int((flips & (_margin(reference) > SURE_MARGIN * rms)).sum()),
+        measured_class=_measured_class(error, eager_relative_error),
+        inputs=1,
+    )
+
+
+def fault(reference: Floats, answer: Floats, parity: Parity | None, precision: str) -> str | None:
+    """Return why an answer is wrong, or None where it passes its gate.
+
+    `parity` is None where the answer is not finite, or of another shape: then it is not compared.
+    """
+    if reference.shape != answer.shape:
+        return f"the answer's shape is {answer.shape}, the reference's {reference.shape}"
+    if not np.isfinite(answer).all():
+        return f"{int((~np.isfinite(answer)).sum())} logits are NaN or infinite"
+    for name, logits in (("reference", reference), ("answer", answer)):
+        share = np.unique(_classes(logits), return_counts=True)[1].max() / _classes(logits).size
+        if share > VACUOUS_SHARE:
+            return f"the {name} is one class on {share:.2%} of the pixels: agreement would say nothing"
+    if parity is None:
+        return "the answer was not compared"
+    if precision == "fp32":
+        return _fp32_fault(parity)
+    if parity.cosine < LOW_PRECISION_COSINE or parity.agreement < LOW_PRECISION_AGREEMENT:
+        return (
+            f"cosine {parity.cosine:.4f} (at least {LOW_PRECISION_COSINE}), "
+            f"agreement {parity.agreement:.2%} (at least {LOW_PRECISION_AGREEMENT:.0%})"
+        )
+    return None
+
+
+def _fp32_fault(parity: Parity) -> str | None:
+    if parity.measured_class == "approximate":
+        return f"relative error {parity.relative_error:.1e}, more than {NEAR_ERROR:.0e} in fp32"
+    if parity.agreement < FULL_AGREEMENT:
+        return f"agreement {parity.agreement:.2%}, less than {FULL_AGREEMENT:.1%}"
+    if parity.flips_beyond_margin:
+        return f"{parity.flips_beyond_margin} pixels changed class where the reference was sure"
+    return None
+
+
+def _measured_class(error: float, eager_error: float) -> Literal["exact", "near", "approximate"]:
+    if error <= EXACT_ERROR and error <= EXACT_RATIO * eager_error:
+        return "exact"
+    return "near" if error <= NEAR_ERROR else "approximate"
+
+
+def _mean(logits: Floats) -> Floats:
+    mean: Floats = logits.mean(axis=(0, 2, 3), keepdims=True)
+    return mean
+
+
+def _classes(logits: Floats) -> NDArray[np.intp]:
+    """The class of each pixel; with one class, whether the logit is above zero."""
+    if logits.shape[1] == 1:
+        return (logits[:, 0] > 0).astype(np.intp)
+    winners: NDArray[np.intp] = logits.argmax(axis=1)
+    return winners
+
+
+def _margin(logits: Floats) -> Floats:
+    """How far each pixel is from changing class."""
+    if logits.shape[1] == 1:
+        return np.abs(logits[:, 0])
+    top = np.partition(logits, -2, axis=1)
+    return top[:, -1] - top[:, -2]

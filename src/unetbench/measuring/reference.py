@@ -1,0 +1,93 @@
+"""Prepare a network once for all its cases: weights, inputs and the fp64 answers. Runs in a worker.
+
+What it writes is what every case of the network loads, so that all are compared on the same weights
+and the same pixels. Files are trusted only if their digests agree; else they are made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from unetbench import photos
+from unetbench.measuring.parity import Floats, relative_error
+from unetbench.records import Case
+from unetbench.runtimes import Image
+
+INPUTS = 4  # distinct crops that the timed runs cycle through
+_CROP_SEED = 1234  # other crops than those that gave the batch-norm statistics
+_FILES = ("weights.safetensors", "images.npy", "answers.npy")
+
+
+def ready(folder: Path) -> bool:
+    """Return whether a folder holds a whole reference, undamaged."""
+    try:
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        return all(facts["digests"][name] == _digest(folder / name) for name in _FILES)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def images(folder: Path) -> list[Image]:
+    """Return the inputs. Shapes: each (B, C, H, W), normalised."""
+    return list(np.load(folder / "images.npy", allow_pickle=False))
+
+
+def answers(folder: Path) -> tuple[Floats, tuple[float, ...]]:
+    """Return the fp64 logits of the first inputs, and eager fp32's relative error on each.
+
+    Shapes: (inputs, B, classes, H, W).
+    """
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    return np.load(folder / "answers.npy", allow_pickle=False), tuple(facts["eager_relative_errors"])
+
+
+def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_inputs: int) -> None:
+    """Build the case's network and write its weights, inputs and fp64 answers into a folder.
+
+    Raises: Unsupported, BadInput as `Network.build` does.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from unetbench.runtimes._torch_session import set_threads
+
+    set_threads(case.threads)
+    size = (case.height_px, case.width_px)
+    network = replace(case.network, image_size=case.network.image_size or size)
+    model = network.build()
+    crops = photos.crops(
+        image_files,
+        INPUTS * case.batch,
+        height_px=size[0],
+        width_px=size[1],
+        channels=network.in_channels,
+        seed=_CROP_SEED,
+    )
+    pixels = photos.normalised(crops, model.encoder.mean, model.encoder.std)
+    inputs = pixels.reshape(INPUTS, case.batch, *pixels.shape[1:])
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "facts.json").unlink(missing_ok=True)
+    save_file(model.state_dict(), folder / "weights.safetensors")
+    np.save(folder / "images.npy", inputs)
+    checked = [torch.from_numpy(image) for image in inputs[:checked_inputs]]
+    with torch.inference_mode():
+        eager = [model(image).numpy() for image in checked]
+        model.double()
+        exact = [model(image.double()).numpy() for image in checked]
+    np.save(folder / "answers.npy", np.stack(exact))
+    facts = {
+        "eager_relative_errors": [relative_error(a, b) for a, b in zip(exact, eager, strict=True)],
+        "digests": {name: _digest(folder / name) for name in _FILES},
+    }
+    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,134 @@
+"""One sitting: check what the machine grants, open the store, sweep the cases. Prints nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unetbench import machine, parts, photos
+from unetbench.errors import BadInput, WorkerLost
+from unetbench.measuring.block import Preset
+from unetbench.measuring.launch import ProcessWorker
+from unetbench.measuring.preflight import Bf16, bf16, substituted
+from unetbench.measuring.schedule import Observer, Sweep
+from unetbench.records import Case, Result
+from unetbench.store import writing
+
+_PROBE_LIMIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to run: cases in order, where results go, and how."""
+
+    cases: Sequence[Case]
+    store: Path
+    preset: Preset
+    command: Sequence[str]
+    images: Sequence[Path] = ()
+    fresh: bool = False
+    force: bool = False
+    limit_s: float | None = None  # per case; the preset's where None
+
+
+def run(
+    plan: Plan, observer: Callable[[Sequence[Case], Sequence[Result], Bf16 | None], Observer]
+) -> tuple[Result, ...]:
+    """Run a plan's cases that have no result yet and return the results of all of them.
+
+    `observer` is called once with the cases to run, the results that are there already, and the
+    finding on bf16 where it matters.
+    Raises: StoreError; BadInput where a runtime is not installed.
+    """
+    images = plan.images or photos.default_photos()
+    for name in {case.recipe.runtime.name for case in plan.cases}:
+        _installed(parts.find("runtime", name))
+    with writing(plan.store) as store, _work_folder(plan.store) as work:
+        session = store.open_session(
+            machine.machine(),
+            preset=plan.preset.name,
+            images=photos.digest(images),
+            command=list(plan.command),
+            fresh=plan.fresh,
+        )
+        start = _worker_starter(work, plan.limit_s or plan.preset.case_limit_s)
+        known = {result.case: result for result in store.results(session.identifier)}
+        finding = None
+        cases: Sequence[Case] = plan.cases
+        if any(case.recipe.precision == "bf16" for case in cases):
+            finding = _probed(store.facts(session.identifier).get("bf16"), start, plan.cases[0])
+            store.note(session.identifier, "bf16", {"fp32_ms": finding.fp32_ms, "bf16_ms": finding.bf16_ms})
+            cases, not_run = substituted(cases, finding, force=plan.force)
+            for case, failure in not_run:
+                if case not in known:
+                    store.append(session.identifier, case, failure)
+        Sweep(
+            cases=cases,
+            store=store,
+            session=session,
+            preset=plan.preset,
+            images=images,
+            work=work,
+            start_worker=start,
+            observer=observer(cases, [known[case] for case in cases if case in known], finding),
+        ).run()
+        shutil.rmtree(work, ignore_errors=True)  # all is measured: weights and inputs can be made again
+        wanted = {*plan.cases, *cases}
+        return tuple(result for result in store.results(session.identifier) if result.case in wanted)
+
+
+def probe_bf16(scratch: Path) -> Bf16:
+    """Look at the instruction sets and time one pass in a fresh process."""
+    start = _worker_starter(scratch, _PROBE_LIMIT_S)
+    return _probed(None, start, None)
+
+
+def _probed(
+    known: dict[str, Any] | None, start: Callable[[Case | None], ProcessWorker], case: Case | None
+) -> Bf16:
+    if known is None:
+        worker = start(case)
+        try:
+            known = worker.ask("probe", on_phase=lambda _: None)
+        except WorkerLost:
+            known = {}  # the instruction sets alone then decide
+        finally:
+            worker.end()
+    return bf16(machine.bf16_instructions(), known)
+
+
+def _worker_starter(scratch: Path, limit_s: float) -> Callable[[Case | None], ProcessWorker]:
+    memory_bytes = machine.granted_memory_bytes()
+
+    def start(case: Case | None) -> ProcessWorker:
+        return ProcessWorker(
+            threads=case.threads if case else machine.granted_cores(),
+            memory_bytes=memory_bytes,
+            limit_s=limit_s,
+            scratch=scratch,
+            online=case is not None and case.network.weights == "pretrained",
+        )
+
+    return start
+
+
+@contextmanager
+def _work_folder(store: Path) -> Any:
+    """The folder beside the store for references; what a killed run's workers left in it goes."""
+    work = store.with_name(store.name + ".work")
+    work.mkdir(mode=0o700, exist_ok=True)
+    for left in work.glob("worker-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    yield work
+
+
+def _installed(part: parts.Part) -> None:
+    if part.missing:
+        raise BadInput(
+            f"runtime {part.name} needs {', '.join(part.missing)}, which is not installed: "
+            f"install it with `uv pip install unetbench[{part.name}]`, or leave that recipe out."
+        )

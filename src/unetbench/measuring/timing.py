@@ -1,0 +1,68 @@
+"""A session and a clock to raw nanoseconds. Decides nothing, keeps no mean, prints nothing."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from unetbench.runtimes import Image, Session
+
+Clock = Callable[[], int]
+
+
+@dataclass(slots=True)
+class Samples:
+    """What was timed, one entry a run. Units: nanoseconds."""
+
+    bind_ns: list[int] = field(default_factory=list)
+    run_ns: list[int] = field(default_factory=list)
+    read_ns: list[int] = field(default_factory=list)
+    cpu_ns: int = 0  # CPU time of all threads, over the runs alone
+
+
+def timed_runs(
+    session: Session,
+    images: Sequence[Image],
+    *,
+    at_least: int,
+    at_most: int,
+    limit_ns: int,
+    clock: Clock = time.perf_counter_ns,
+    cpu_clock: Clock = time.process_time_ns,
+) -> Samples:
+    """Run the images in turn: `at_most` runs, fewer where `limit_ns` of running is reached, but `at_least`.
+
+    Binding and reading are timed apart from the run, since a user pays for them too.
+    """
+    samples = Samples()
+    with _no_garbage_collection():
+        while len(samples.run_ns) < at_most:
+            if len(samples.run_ns) >= at_least and sum(samples.run_ns) >= limit_ns:
+                break
+            image = images[len(samples.run_ns) % len(images)]
+            start = clock()
+            session.bind(image)
+            cpu_start = cpu_clock()
+            bound = clock()
+            session.run()
+            ran = clock()
+            samples.cpu_ns += cpu_clock() - cpu_start
+            reading = clock()
+            session.read()
+            samples.read_ns.append(clock() - reading)
+            samples.bind_ns.append(bound - start)
+            samples.run_ns.append(ran - bound)
+    return samples
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

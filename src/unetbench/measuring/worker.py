@@ -1,0 +1,210 @@
+"""One fresh process that serves turns over a pipe: probe, reference, load, bind, run, read, memory, quit.
+
+It decides nothing about how long or how often: the parent does. It prints nothing: whatever a library
+writes to stdout goes to the log that the parent reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from unetbench.errors import UnetbenchError
+from unetbench.measuring import memory, noise, parity, reference, timing
+from unetbench.records import Case, Parity
+from unetbench.runtimes import Session
+
+_PR_SET_PDEATHSIG: Final = 1  # <sys/prctl.h>
+# What allocators say when there is no memory: torch's and C++'s are plain RuntimeErrors.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "Cannot allocate memory")
+_COMPILER_ERRORS = ("torch._dynamo", "torch._inductor")
+
+
+class Turns:
+    """The state between turns: one case's session, its inputs and the answers expected."""
+
+    def __init__(self, say: Callable[[Mapping[str, Any]], None]) -> None:
+        self._say = say
+        self._session: Session | None = None
+        self._bound = 0
+
+    def probe(self) -> dict[str, Any]:
+        """Time one convolution in fp32 and under bf16 autocast."""
+        from unetbench.measuring.probe import bf16_against_fp32
+
+        return bf16_against_fp32()
+
+    def reference(
+        self, case: Mapping[str, Any], folder: str, images: list[str], inputs: int
+    ) -> dict[str, Any]:
+        """Write a network's weights, inputs and fp64 answers."""
+        self._say({"phase": "building the reference"})
+        paths = [Path(image) for image in images]
+        reference.make(msgspec.convert(case, Case), Path(folder), paths, checked_inputs=inputs)
+        return {}
+
+    def load(self, case: Mapping[str, Any], folder: str) -> dict[str, Any]:
+        """Build, rewrite, convert and load a case; the costs and counts are returned."""
+        self._case = msgspec.convert(case, Case)
+        self._images = reference.images(Path(folder))
+        self._answers, self._eager_errors = reference.answers(Path(folder))
+        facts, self._session = _loaded(self._case, Path(folder), self._images, self._say)
+        return facts
+
+    def bind(self, image: int) -> dict[str, Any]:
+        self._bound = image
+        self._live.bind(self._images[image])
+        return {}
+
+    def run(self, at_least: int, at_most: int, limit_ns: int) -> dict[str, Any]:
+        """Run the inputs in turn and return the raw times; the last answers stay readable."""
+        before = noise.counters()
+        samples = timing.timed_runs(
+            self._live, self._images, at_least=at_least, at_most=at_most, limit_ns=limit_ns
+        )
+        self._bound = (len(samples.run_ns) - 1) % len(self._images)
+        after = noise.counters()
+        return {**msgspec.to_builtins(samples), "before": before, "after": after}
+
+    def read(self) -> dict[str, Any]:
+        """Compare the last answer with the reference's, where that input has one."""
+        if self._bound >= len(self._answers):
+            self.bind(0)
+            self._live.run()
+        expected, answer = self._answers[self._bound], self._live.read()
+        comparable = expected.shape == answer.shape and bool((abs(answer) < float("inf")).all())
+        found: Parity | None = None
+        if comparable:
+            eager_error = self._eager_errors[self._bound]
+            found = parity.compare(expected, answer, eager_relative_error=eager_error)
+        fault = parity.fault(expected, answer, found, self._case.recipe.precision)
+        return {"parity": msgspec.to_builtins(found), "fault": fault, "in_force": self._live.in_force()}
+
+    def memory(self, reset: bool) -> dict[str, Any]:
+        """Return the peak so far; with `reset`, let it start again."""
+        peak = memory.peak_rss_bytes()
+        return {"peak_rss_bytes": peak, "reset": memory.reset_peak() if reset else False}
+
+    @property
+    def _live(self) -> Session:
+        if self._session is None:
+            raise RuntimeError("no case is loaded: send load first")
+        return self._session
+
+
+def _loaded(
+    case: Case, folder: Path, images: list[Any], say: Callable[[Mapping[str, Any]], None]
+) -> tuple[dict[str, Any], Session]:
+    clock = time.perf_counter
+    marks = [clock()]
+    say({"phase": "importing"})
+    from unetbench import parts
+    from unetbench.networks import counting
+    from unetbench.rewrites import rewrite
+
+    runtime = parts.find("runtime", case.recipe.runtime.name).module()
+    marks.append(clock())
+    say({"phase": "building"})
+    size = case.network.image_size or (case.height_px, case.width_px)
+    weights = str(folder / "weights.safetensors")
+    model: Any = replace(case.network, image_size=size, weights=weights).build()
+    marks.append(clock())
+    model = rewrite(model, *map(str, case.recipe.rewrites))
+    marks.append(clock())
+    facts = {
+        "parameters": counting.parameters(model),
+        "encoder_parameters": counting.parameters(model.encoder),
+        "flop": counting.flop(model, images[0].shape),
+        "rewrites": msgspec.to_builtins(model.report),
+    }
+    say({"phase": "compiling" if runtime.OPTIONS else "preparing"})
+    counted = clock()
+    artifact = runtime.convert(
+        model,
+        images[:1],
+        precision=case.recipe.precision,
+        options=dict(case.recipe.runtime.options),
+        folder=None,
+    )
+    session: Session = runtime.load(artifact, threads=case.threads)
+    costs = {
+        "import_s": marks[1] - marks[0],
+        "build_s": marks[2] - marks[1],
+        "rewrite_s": marks[3] - marks[2],
+        "prepare_s": clock() - counted,
+    }
+    return facts | costs, session
+
+
+def _serve(commands: TextIOWrapper, say: Callable[[Mapping[str, Any]], None]) -> None:
+    turns = Turns(say)
+    for line in commands:
+        command = json.loads(line)
+        name = command.pop("do")
+        if name == "quit":
+            return
+        try:
+            say({"ok": getattr(turns, name)(**command)})
+        except Exception as error:  # whatever a part raises becomes a row with its reason
+            say({"failed": {"kind": _kind(error), "message": _one_line(error)}})
+            raise
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY):
+        return "out of memory"
+    if isinstance(error, UnetbenchError) or type(error).__module__.startswith(_COMPILER_ERRORS):
+        return "unsupported"
+    return "crashed"
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, UnetbenchError) else f"{type(error).__name__}: {text}"
+
+
+def _contain(parent: int, memory_bytes: int) -> None:
+    """Die with the parent, be the first to go when memory ends, and never take more than the cap."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        with contextlib.suppress(OSError):  # a container may forbid it; the cap below still holds
+            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    if os.getppid() != parent:
+        os._exit(1)  # the parent ended before the line above: nobody would read the answer
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+
+
+def main() -> None:
+    """Serve the turns that arrive until `quit` or the end of the pipe."""
+    parser = ArgumentParser()
+    for name in ("--commands", "--replies", "--parent", "--memory-bytes"):
+        parser.add_argument(name, type=int, required=True)
+    given = parser.parse_args()
+    _contain(given.parent, given.memory_bytes)
+    with (
+        os.fdopen(given.commands, encoding="utf-8") as commands,
+        os.fdopen(given.replies, "wb", 0) as replies,
+    ):
+
+        def say(message: Mapping[str, Any]) -> None:
+            replies.write(msgspec.json.encode(message) + b"\n")
+
+        _serve(commands, say)
+
+
+if __name__ == "__main__":
+    main()

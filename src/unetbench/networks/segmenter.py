@@ -1,0 +1,45 @@
+"""Encoder + decoder + head: images in, logits of the same height and width out."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unetbench.networks.encoder import Encoder, padded_size
+
+
+class Segmenter(nn.Module):
+    """A segmentation network for any image of at least 32 × 32, odd sizes included.
+
+    The input is padded right and bottom with zeros (the mean, after normalisation) to a multiple of
+    the deepest stride (and to the least size that the encoder takes), and the logits are cropped back; nothing is interpolated.
+    Shapes: (B, C, H, W) -> (B, classes, H, W).
+    """
+
+    def __init__(self, encoder: Encoder, decoder: nn.Module, *, classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.head = nn.Conv2d(int(decoder.out_channels), classes, kernel_size=1)  # type: ignore[arg-type]
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        least = self.encoder.least_side_px
+        rows, columns = padded_size((max(height, least), max(width, least)), self.encoder.strides[-1])
+        if (rows, columns) != (height, width):
+            images = F.pad(images, (0, columns - width, 0, rows - height))
+        features = self.encoder(images)
+        logits = self.head(self.decoder(features))  # (B, classes, ≈rows, ≈columns)
+        return grown(logits, rows, columns)[..., :height, :width]
+
+
+def grown(feature: Tensor, height: int, width: int) -> Tensor:
+    """Pad a map right and bottom by replication where it is smaller than asked.
+
+    Encoders that round down leave maps a pixel short of twice the next coarser one.
+    Shapes: (B, C, h, w) -> (B, C, max(h, height), max(w, width)).
+    """
+    short = (max(0, width - feature.shape[-1]), max(0, height - feature.shape[-2]))
+    if short == (0, 0):
+        return feature
+    return F.pad(feature, (0, short[0], 0, short[1]), mode="replicate")

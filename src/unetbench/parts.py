@@ -1,0 +1,85 @@
+"""Find a decoder, rewrite or runtime by the name of its file.
+
+A folder is the registry. Listing reads the files' text and imports none of them, so it is instant
+and works where a part's third-party package is missing.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any, Literal
+
+from unetbench.errors import MissingPackage, unknown
+
+Kind = Literal["decoder", "rewrite", "runtime"]
+_FOLDERS: Mapping[Kind, str] = MappingProxyType(
+    {"decoder": "networks/decoders", "rewrite": "rewrites", "runtime": "runtimes"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part as its file's text tells it: the docstring's first line and the literal constants."""
+
+    kind: Kind
+    name: str
+    summary: str
+    constants: Mapping[str, Any]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The third-party packages that the part needs and that are not installed."""
+        return tuple(package for package in self.constants.get("REQUIRES", ()) if not find_spec(package))
+
+    def module(self) -> ModuleType:
+        """Import the part.
+
+        Raises: MissingPackage, naming the package and the extra to install.
+        """
+        if self.missing:
+            raise MissingPackage(
+                f"{self.kind} {self.name} needs {', '.join(self.missing)}: "
+                f"install it with `uv pip install unetbench[{self.name}]`."
+            )
+        return import_module(f"unetbench.{_FOLDERS[self.kind].replace('/', '.')}.{self.name}")
+
+
+@cache
+def names(kind: Kind) -> tuple[str, ...]:
+    """The parts of a kind, sorted; a file whose name starts with an underscore is none."""
+    folder = Path(__file__).parent / _FOLDERS[kind]
+    return tuple(sorted(path.stem for path in folder.glob("[!_]*.py")))
+
+
+@cache
+def find(kind: Kind, name: str) -> Part:
+    """Return a part by name.
+
+    Raises: BadInput with the nearest match.
+    """
+    if name not in names(kind):
+        raise unknown(kind, name, names(kind), f"`unetbench list {kind}s` shows them.")
+    path = Path(__file__).parent / _FOLDERS[kind] / f"{name}.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return Part(kind=kind, name=name, summary=summary, constants=MappingProxyType(_literals(tree)))
+
+
+def _literals(tree: ast.Module) -> dict[str, Any]:
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name.isupper() and not name.startswith("_"):
+                try:
+                    found[name] = ast.literal_eval(node.value)
+                except ValueError:
+                    continue  # a constant that is computed is the module's own affair
+    return found

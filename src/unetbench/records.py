@@ -1,0 +1,298 @@
+"""The frozen records that every layer shares, their text forms and their keys. Standard library only.
+
+It computes nothing about speed: summaries are derived by `stats`, never kept in a record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import KW_ONLY, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from unetbench.errors import BadInput, FailureKind
+
+if TYPE_CHECKING:
+    from unetbench.networks.segmenter import Segmenter
+
+SMALLEST_SIDE_PX = 32  # one cell of the deepest map of a stride-32 encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A timm encoder with a decoder and a head: what is computed, before any choice of how.
+
+    Shapes: the network built maps (B, in_channels, H, W) to (B, classes, H, W).
+    """
+
+    encoder: str
+    _: KW_ONLY
+    decoder: str = "unet"
+    classes: int = 1
+    in_channels: int = 3
+    decoder_channels: tuple[int, ...] | None = None
+    image_size: tuple[int, int] | None = None
+    weights: str = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.classes < 1 or self.in_channels < 1:
+            raise BadInput(
+                f"a network needs at least 1 class and 1 input channel; got classes={self.classes}, "
+                f"in_channels={self.in_channels}: give positive numbers."
+            )
+        object.__setattr__(self, "weights", str(self.weights))
+        for name in ("decoder_channels", "image_size"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, tuple(int(number) for number in value))
+
+    @property
+    def name(self) -> str:
+        """The text form, such as `resnet18/unet`."""
+        return f"{self.encoder}/{self.decoder}"
+
+    @classmethod
+    def parse(cls, text: str, **rest: Any) -> Network:
+        """Read `encoder/decoder`."""
+        encoder, slash, decoder = text.partition("/")
+        if not (encoder and slash and decoder) or "/" in decoder:
+            raise BadInput(f"network {text!r} is not of the form encoder/decoder: write it as resnet18/unet.")
+        return cls(encoder, decoder=decoder, **rest)
+
+    def build(self) -> Segmenter:
+        """Build the network as an `nn.Module` in eval mode, with `.encoder` and `.decoder`.
+
+        Raises: Unsupported where the encoder gives no pyramid; BadInput for weights that do not fit.
+        """
+        from unetbench.networks import build
+
+        return build(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A part chosen by name, with its options: `mnn[winograd=1]`."""
+
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        options = ",".join(f"{key}={value}" for key, value in self.options)
+        return f"{self.name}[{options}]" if options else self.name
+
+    @classmethod
+    def parse(cls, text: str) -> Choice:
+        """Read `name` or `name[key=value,…]`."""
+        match = re.fullmatch(r"([A-Za-z_]\w*)(?:\[([^\[\]]*)\])?", text)
+        if match is None:
+            raise BadInput(f"{text!r} is not a part: write it as name or name[key=value].")
+        pairs = []
+        for pair in filter(None, (match[2] or "").split(",")):
+            key, equals, value = (piece.strip() for piece in pair.partition("="))
+            if not (key and equals and value):
+                raise BadInput(f"option {pair!r} of {match[1]} is not of the form key=value.")
+            pairs.append((key, value))
+        return cls(match[1], tuple(sorted(pairs)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a network is run: a runtime, a precision and the rewrites applied first, in order."""
+
+    runtime: Choice
+    precision: str
+    rewrites: tuple[Choice, ...] = ()
+
+    def __str__(self) -> str:
+        return "+".join([f"{self.runtime}/{self.precision}", *map(str, self.rewrites)])
+
+    @classmethod
+    def parse(cls, text: str) -> Recipe:
+        """Read `runtime[key=value…]/precision[+rewrite[key=value…]…]`."""
+        head, *rewrites = text.strip().split("+")
+        runtime, slash, precision = head.rpartition("/")
+        if not (slash and runtime and precision):
+            raise BadInput(
+                f"recipe {text!r} is not of the form runtime/precision+rewrite: "
+                "write it as torch_eager/fp32 or torch_compile/bf16+reparameterize."
+            )
+        return cls(
+            runtime=Choice.parse(runtime),
+            precision=precision,
+            rewrites=tuple(Choice.parse(rewrite) for rewrite in rewrites),
+        )
+
+
+REFERENCE = Recipe(runtime=Choice("torch_eager"), precision="fp32")  # what every speed-up is against
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A network under a recipe on one input shape with a number of threads: one row of a table."""
+
+    network: Network
+    recipe: Recipe
+    batch: int = 1
+    height_px: int
+    width_px: int
+    threads: int
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if min(self.height_px, self.width_px) < SMALLEST_SIDE_PX:
+            raise BadInput(
+                f"size {self.height_px}x{self.width_px} is too small: "
+                f"each side needs at least {SMALLEST_SIDE_PX} pixels; give --size 512 or 480x640."
+            )
+        if self.batch < 1 or self.threads < 1:
+            raise BadInput(f"batch {self.batch} and threads {self.threads} must be at least 1.")
+
+    @property
+    def name(self) -> str:
+        return f"{self.network.name} {self.recipe}"
+
+    def key(self) -> str:
+        """The stored name: a hash of the fields that differ from their defaults, so that a field
+        added later renames no old case. A checkpoint counts by its content."""
+        return _digest(_differing(self))
+
+    def network_key(self) -> str:
+        """What cases with the same network and input share: all of them may be compared."""
+        return _digest(_differing(replace(self, recipe=REFERENCE, threads=1)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewriteReport:
+    """What one rewrite did: the proof that it fired, or that there was nothing to do."""
+
+    rewrite: str
+    offered: int  # modules that it could act on
+    modules_before: int
+    modules_after: int
+    parameters_before: int
+    parameters_after: int
+
+    @property
+    def fired(self) -> bool:
+        return (self.modules_before, self.parameters_before) != (
+            self.modules_after,
+            self.parameters_after,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """How far an answer is from the fp64 reference, on mean-removed logits (docs/measuring.md)."""
+
+    relative_error: float  # L2 norm of the error over that of the reference
+    eager_relative_error: float  # the same of torch_eager/fp32, computed beside the reference
+    cosine: float
+    agreement: float  # share of pixels with the same class
+    flips_beyond_margin: int  # pixels that changed class where the reference was sure
+    measured_class: Literal["exact", "near", "approximate"]
+    inputs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """The raw nanoseconds and facts that one process produced for one case; never a mean."""
+
+    warmup_ns: tuple[int, ...]
+    run_ns: tuple[int, ...]
+    bind_ns: tuple[int, ...]
+    read_ns: tuple[int, ...]
+    cpu_ns: int  # CPU time of all threads over the timed runs
+    import_s: float
+    build_s: float
+    rewrite_s: float
+    prepare_s: float
+    first_run_s: float
+    peak_load_bytes: int  # VmHWM from the start of the process to the end of the first run
+    peak_run_bytes: int  # VmHWM of steady inference, reset before it
+    parameters: int
+    encoder_parameters: int
+    flop: int  # per run, a multiply-add counted as 2
+    parity: Parity
+    rewrites: tuple[RewriteReport, ...] = ()
+    in_force: dict[str, str] = field(default_factory=dict)  # options read back from the runtime
+    counters_before: dict[str, int | None] = field(default_factory=dict)
+    counters_after: dict[str, int | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a case has no time: a finding, never a hole in the table."""
+
+    stage: str
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The facts that must agree before two results are compared in absolute terms."""
+
+    cpu: str
+    instruction_sets: tuple[str, ...]  # of those that matter for inference, what libraries may use
+    cores: int  # threads that this process is granted
+    logical_cpus: int
+    memory_bytes: int
+    kernel: str
+    virtualisation: str | None
+    governor: str | None
+    versions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One sitting on one machine under one set of conditions: what may be compared directly."""
+
+    identifier: int
+    started_utc: str
+    machine: Machine
+    preset: str
+    images: str  # digest of the photographs
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A case with its measurements in one session, or its failure: what reports read."""
+
+    case: Case
+    session: int
+    measurements: tuple[Measurement, ...] = ()
+    failure: Failure | None = None
+
+
+def _differing(record: Any) -> Any:
+    """The canonical form of a record: only the fields that differ from their defaults."""
+    if isinstance(record, Network) and record.weights not in ("random", "pretrained"):
+        record = replace(record, weights=f"sha256:{_file_digest(Path(record.weights))}")
+    if is_dataclass(record) and not isinstance(record, type):
+        return {
+            each.name: _differing(getattr(record, each.name))
+            for each in fields(record)
+            if getattr(record, each.name) != each.default
+        }
+    return [_differing(item) for item in record] if isinstance(record, tuple) else record
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _file_digest(path: Path) -> str:
+    if str(path).startswith("sha256:"):
+        return str(path).removeprefix("sha256:")
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput(
+            f"weights {str(path)!r} cannot be read ({error.strerror}): "
+            "accepted are random, pretrained, or a .safetensors or .pt file."
+        ) from error

@@ -1,0 +1,76 @@
+"""Rows to files: results.csv and results.md, and nothing half-written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from unetbench.errors import StoreError
+from unetbench.reporting.rows import Row
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t")  # a spreadsheet would execute such a cell
+_SIGNIFICANT = 6  # digits kept in the CSV; more would be noise
+
+
+def columns(row: Row) -> dict[str, Any]:
+    """Return a row's figures by column name, the unit in the name."""
+    return asdict(row)
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Return the rows as CSV with a header line."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fieldnames=list(Row.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _cell(value) for name, value in columns(row).items()})
+    return stream.getvalue()
+
+
+def markdown_text(
+    heading: str, header: Sequence[str], body: Iterable[Sequence[str]], notes: Sequence[str]
+) -> str:
+    """Return a Markdown table under its heading, the conditions and notes below it."""
+    lines = [f"**{_escaped(heading)}**", "", "| " + " | ".join(map(_escaped, header)) + " |"]
+    numeric = {"encoder", "decoder", "recipe", "status", "size"}
+    lines.append("|" + "|".join("---" if name in numeric else "---:" for name in header) + "|")
+    lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in body]
+    lines += ["", *(f"{_escaped(note)}  " for note in notes)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: to a temporary file, synced, then renamed.
+
+    Raises: StoreError where the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(
+            f"{str(path)!r} cannot be written ({error.strerror}): give another --out DIR."
+        ) from error
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.{_SIGNIFICANT}g}"
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return "'" + value
+    return value
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

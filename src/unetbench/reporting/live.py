@@ -1,0 +1,134 @@
+"""Show a sweep while it runs: a live view in a terminal, plain lines elsewhere. Measures nothing.
+
+It draws when something happens and once a second in long phases, never while a case is timed: on two
+cores a display that redraws takes time from what is measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from unetbench.records import Case, Result
+from unetbench.reporting.rows import rows
+from unetbench.reporting.table import milliseconds, terminal_table
+
+_FIXED_LINES = 10  # title, header, progress and margins around the table's rows
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it: 45 s, 12 min, 1 h 05 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class PlainLines:
+    """A line for each result, for logs and pipes."""
+
+    def __init__(
+        self, cases: Sequence[Case], known: Sequence[Result], write: Callable[[str], None], note: str
+    ) -> None:
+        self._total = len(cases)
+        self._write = write
+        if note:
+            write(note)
+        if known:
+            write(f"{len(known)} of {self._total} cases have a result already: going on from there")
+
+    def started(self, case: Case, left_s: float) -> None:
+        pass
+
+    def phase(self, name: str) -> None:
+        pass
+
+    def tick(self) -> None:
+        pass
+
+    def finished(self, result: Result, done: int, left_s: float) -> None:
+        (row,) = rows([result])
+        what = f"{milliseconds(row.median_ms)} ms" if row.status == "ok" else f"{row.status} ({row.reason})"
+        left = f" (about {duration(left_s)} left)" if left_s else ""
+        self._write(f"[{done}/{self._total}] {result.case.name}: {what}{left}")
+
+    def close(self) -> None:
+        pass
+
+
+class LiveView:
+    """Overall progress with an ETA, the case in hand and its phase, the table so far."""
+
+    def __init__(self, cases: Sequence[Case], known: Sequence[Result], console: Console, note: str) -> None:
+        self._console = console
+        self._total = len(cases)
+        self._results = list(known)
+        self._note = note
+        self._now = ""
+        self._phase = "starting"
+        self._left_s = 0.0
+        self._since = time.monotonic()
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live.start()
+
+    def started(self, case: Case, left_s: float) -> None:
+        self._now, self._left_s, self._since = case.name, left_s, time.monotonic()
+        self.phase("starting")
+
+    def phase(self, name: str) -> None:
+        self._phase = name
+        self.tick()
+
+    def tick(self) -> None:
+        self._live.update(self._drawn(), refresh=True)
+
+    def finished(self, result: Result, done: int, left_s: float) -> None:
+        self._results.append(result)
+        self.tick()
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def _drawn(self) -> Group:
+        width, height = self._console.size
+        table = [row for row in rows(self._results) if row.status != "not run"]
+        room = max(1, height - _FIXED_LINES)
+        hidden = len(table) - room
+        parts: list[Text | Table] = [Text(self._note, style="dim")] if self._note else []
+        if table:
+            parts.append(
+                terminal_table(table[:room], title="Fastest so far (quick, no verdicts)", width=width)
+            )
+        if hidden > 0:
+            parts.append(Text(f"… and {hidden} slower rows", style="dim"))
+        return Group(*parts, self._progress(), Text(f"{self._phase}: {self._now}", no_wrap=True))
+
+    def _progress(self) -> Table:
+        left_s = max(0.0, self._left_s - (time.monotonic() - self._since))
+        done = len(self._results)
+        line = Table.grid(padding=(0, 1))
+        line.add_row(
+            ProgressBar(total=self._total, completed=done, width=30),
+            Text(f"{done} of {self._total} cases, about {duration(left_s)} left"),
+        )
+        return line
+
+
+def observer(
+    cases: Sequence[Case],
+    known: Sequence[Result],
+    *,
+    console: Console,
+    write: Callable[[str], None],
+    note: str,
+) -> LiveView | PlainLines:
+    """Return the view that fits the output: live in a terminal, plain lines elsewhere."""
+    if console.is_terminal:
+        return LiveView(cases, known, console, note)
+    return PlainLines(cases, known, write, note)

@@ -1,0 +1,137 @@
+"""A store's session as a report: the rows, the conditions beside them, the files made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from unetbench.errors import BadInput
+from unetbench.records import Session
+from unetbench.reporting import files
+from unetbench.reporting.rows import Row, rows
+from unetbench.reporting.table import COLUMNS
+from unetbench.store import Store
+
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The rows of one session with everything that must stand beside them."""
+
+    session: Session
+    rows: tuple[Row, ...]
+    earlier_sessions: int
+
+    @property
+    def title(self) -> str:
+        """What was measured, as far as all rows agree on it."""
+        inputs = _agreed(f"{row.size}, batch {row.batch}, classes {row.classes}" for row in self.rows)
+        decoder = _agreed(f"decoder {row.decoder}" for row in self.rows)
+        blocks = "1 block a case, no verdicts" if self.session.preset == "quick" else "paired blocks"
+        return ", ".join(filter(None, [decoder, inputs, f"preset {self.session.preset} ({blocks})"]))
+
+    @property
+    def shown(self) -> tuple[Row, ...]:
+        """The rows of a table: those not run are told in a note instead."""
+        return tuple(row for row in self.rows if row.status != "not run")
+
+    def conditions(self) -> str:
+        """Return machine, threads, date and versions in one line."""
+        machine = self.session.machine
+        threads = sorted({row.threads for row in self.rows})
+        versions = ", ".join(f"{name} {version}" for name, version in machine.versions)
+        return (
+            f"{machine.cpu}, {machine.cores} cores granted, {'/'.join(map(str, threads))} threads, "
+            f"{machine.memory_bytes / _GIB:.0f} GiB"
+            f"{', ' + machine.virtualisation if machine.virtualisation else ''}; "
+            f"{' '.join(machine.instruction_sets)}; {self.session.started_utc[:10]}; {versions}"
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader must know of the figures above."""
+        notes = []
+        if self.session.preset == "quick":
+            notes.append(
+                "Quick preset: medians and quartiles of one process; neighbouring rows may change places "
+                "when measured again."
+            )
+        notes.append(
+            "Speed-up is against torch_eager/fp32 in the same session; end-to-end is bind + run + read; "
+            "peak is the process's resident memory in steady inference; a multiply-add counts as 2 FLOP; "
+            "every timed answer agreed with fp64."
+        )
+        not_run = sorted((row for row in self.rows if row.status == "not run"), key=_why)
+        for (recipe, reason), group in groupby(not_run, key=_why):
+            notes.append(f"Not run: {recipe} on {len(list(group))} networks ({reason}).")
+        notes += [
+            f"{row.encoder} {row.recipe}: {row.status}, {row.reason}."
+            for row in self.shown
+            if row.status != "ok"
+        ]
+        if self.earlier_sessions:
+            notes.append(f"The store holds {self.earlier_sessions} earlier sessions: --session N shows one.")
+        return tuple(notes)
+
+
+def report(store: Store, *, session: int | None = None) -> Report:
+    """Return the report of a session; the latest where none is named.
+
+    Raises: BadInput for a session that is not there.
+    """
+    sessions = {each.identifier: each for each in store.sessions()}
+    if not sessions:
+        raise BadInput(f"store {str(store.path)!r} holds no session yet: run the suite first.")
+    chosen = max(sessions) if session is None else session
+    if chosen not in sessions:
+        raise BadInput(
+            f"unknown session {chosen}: {str(store.path)!r} holds {', '.join(map(str, sessions))}; name one of them."
+        )
+    return Report(
+        session=sessions[chosen], rows=rows(store.results(chosen)), earlier_sessions=len(sessions) - 1
+    )
+
+
+def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Path, ...]:
+    """Write results.csv, results.md and throughput.png, and return their paths."""
+    written = [folder / "results.csv", folder / "results.md"]
+    files.write_text(written[0], files.csv_text(report.rows))
+    files.write_text(written[1], markdown(report))
+    if chart and any(row.status == "ok" for row in report.rows):
+        from unetbench.reporting import charts
+
+        written.append(folder / "throughput.png")
+        subtitle = report.conditions().split("; ")
+        drawing = charts.throughput_chart(
+            report.rows,
+            title="Speed against size",
+            subtitle=f"{report.title} · {subtitle[0]} · {subtitle[2]}",
+        )
+        charts.write_png(drawing, written[-1])
+    return tuple(written)
+
+
+def markdown(report: Report) -> str:
+    """Return the whole table in Markdown with its conditions and notes."""
+    return files.markdown_text(
+        report.title,
+        [column.name for column in COLUMNS],
+        [[column.text(row) for column in COLUMNS] for row in report.shown],
+        (report.conditions(), *report.notes()),
+    )
+
+
+def failed(rows: Sequence[Row]) -> int:
+    """Return how many rows failed; those not run on purpose have not."""
+    return sum(row.status not in ("ok", "not run") for row in rows)
+
+
+def _agreed(values: Iterable[str]) -> str:
+    distinct = set(values)
+    return distinct.pop() if len(distinct) == 1 else ""
+
+
+def _why(row: Row) -> tuple[str, str]:
+    return (row.recipe, row.reason)

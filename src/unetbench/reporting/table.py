@@ -1,0 +1,136 @@
+"""Rows to a table: which columns, how a figure is written, which go first when a terminal is narrow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from string import ascii_uppercase as _LETTERS
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from unetbench.records import REFERENCE
+from unetbench.reporting.rows import Row
+
+_SAID_ONCE = ("decoder", "size")  # columns that stand above the table where all rows agree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of the table; where the terminal is narrow the highest `leaves` goes first."""
+
+    name: str
+    text: Callable[[Row], str]
+    leaves: int
+    left: bool = False
+
+
+def _figure(value: float | None, pattern: str) -> str:
+    return "" if value is None else format(value, pattern)
+
+
+def milliseconds(value: float | None) -> str:
+    """Write a time with three significant digits and no exponent."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _spread(row: Row) -> str:
+    return "" if row.low_ms is None else f"{milliseconds(row.low_ms)}–{milliseconds(row.high_ms)}"
+
+
+COLUMNS = (
+    Column(name="encoder", text=lambda row: row.encoder, leaves=0, left=True),
+    Column(name="decoder", text=lambda row: row.decoder, leaves=12, left=True),
+    Column(name="recipe", text=lambda row: row.recipe, leaves=0, left=True),
+    Column(name="size", text=lambda row: row.size, leaves=13, left=True),
+    Column(name="params M", text=lambda row: _figure(row.parameters_m, ".2f"), leaves=7),
+    Column(name="enc. M", text=lambda row: _figure(row.encoder_parameters_m, ".2f"), leaves=9),
+    Column(name="GFLOP", text=lambda row: _figure(row.gflop, ".1f"), leaves=8),
+    Column(name="median ms", text=lambda row: milliseconds(row.median_ms), leaves=0),
+    Column(name="25–75 % ms", text=_spread, leaves=5),
+    Column(name="end-to-end ms", text=lambda row: milliseconds(row.end_to_end_ms), leaves=10),
+    Column(name="images/s", text=lambda row: _figure(row.images_per_s, ".1f"), leaves=4),
+    Column(name="peak MB", text=lambda row: _figure(row.peak_mb, ".0f"), leaves=6),
+    Column(name="speed-up", text=lambda row: _figure(row.speedup, ".2f"), leaves=3),
+    Column(name="img/s per M", text=lambda row: _figure(row.images_per_s_per_m, ".2f"), leaves=11),
+    Column(name="status", text=lambda row: row.status, leaves=1, left=True),
+)
+
+
+def shown_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """Return the columns that say something: decoder and size only where they differ between rows."""
+    return tuple(
+        column
+        for column in COLUMNS
+        if column.name not in _SAID_ONCE or len({column.text(row) for row in rows}) > 1
+    )
+
+
+def terminal_table(rows: Sequence[Row], *, title: str, width: int) -> Table:
+    """Return the rows as a table for a terminal of that many characters.
+
+    Where it is narrow, recipes become letters with a legend below, encoders lose a pretrained tag that
+    tells nothing apart, and then columns leave, the least important first.
+    """
+    columns = list(shown_columns(rows))
+    legend = {}
+    if _table_width(columns, rows) > width:
+        legend = {recipe: letter for letter, recipe in zip(_LETTERS, _recipes(rows), strict=False)}
+        short = shorter_encoders(rows)
+        rows = [
+            replace(row, recipe=legend.get(row.recipe, row.recipe), encoder=short[row.encoder])
+            for row in rows
+        ]
+    left_out = []
+    while len(columns) > 2 and _table_width(columns, rows) > width:
+        leaving = max(columns, key=lambda column: column.leaves)
+        columns.remove(leaving)
+        left_out.append(leaving.name)
+    caption = [f"{letter}  {recipe}" for recipe, letter in legend.items()]
+    if left_out:
+        caption.append(f"not shown at this width: {', '.join(reversed(left_out))}")
+    return _table(columns, rows, title=title, caption="\n".join(caption))
+
+
+def shorter_encoders(rows: Sequence[Row]) -> dict[str, str]:
+    """Return each encoder's name without its pretrained tag, where that still tells it from the others."""
+    bare = {row.encoder: row.encoder.partition(".")[0] for row in rows}
+    shared = Counter(bare.values())
+    return {encoder: name if shared[name] == 1 else encoder for encoder, name in bare.items()}
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Row], *, title: str, caption: str) -> Table:
+    table = Table(
+        title=title,
+        caption=Text(caption),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+        padding=(0, 1, 0, 0),
+    )
+    for column in columns:
+        table.add_column(column.name, justify="left" if column.left else "right", overflow="fold")
+    for row in rows:
+        style = "" if row.status == "ok" else "red"
+        table.add_row(*(Text(column.text(row)) for column in columns), style=style)
+    return table
+
+
+def _recipes(rows: Sequence[Row]) -> list[str]:
+    return sorted({row.recipe for row in rows}, key=lambda recipe: (recipe != str(REFERENCE), recipe))
+
+
+def _table_width(columns: Sequence[Column], rows: Sequence[Row]) -> int:
+    return sum(_width(column, rows) for column in columns) + 2 * len(columns) + 2
+
+
+def _width(column: Column, rows: Sequence[Row]) -> int:
+    """The widest figure, or word of the heading or status, which break between words."""
+    texts = [column.text(row) for row in rows]
+    words = [word for text in texts for word in text.split()] if column.name == "status" else texts
+    longest = max(map(len, words), default=0)
+    return max(longest, *map(len, column.name.split()))

@@ -1,0 +1,25 @@
+"""Fold the training-time branches of RepVGG, MobileOne and their kin into plain convolutions.
+
+Acts on every timm module that offers `reparameterize`, `fuse` or `switch_to_deploy`.
+Source: Ding et al., RepVGG, CVPR 2021, arXiv 2101.03697; Vasu et al., MobileOne, CVPR 2023,
+arXiv 2206.04040; the folding itself is timm's.
+"""
+
+from __future__ import annotations
+
+from timm.utils.model import reparameterize_model
+from torch import nn
+
+TOLERANCE = 1e-9  # relative, in fp64: sums of kernels, and each batch norm's 1/√(variance + ε)
+_METHODS = ("fuse", "reparameterize", "switch_to_deploy")  # in the order in which timm asks
+
+
+def offered(network: nn.Module) -> int:
+    """Return how many modules say that they can be folded."""
+    return sum(1 for module in network.modules() if any(hasattr(module, name) for name in _METHODS))
+
+
+def apply(network: nn.Module) -> nn.Module:
+    """Fold what can be folded; a network without such modules stays as it is."""
+    folded: nn.Module = reparameterize_model(network, inplace=True)
+    return folded

@@ -1,0 +1,92 @@
+"""Runtimes: what executes a network, one file each.
+
+A file gives `PRECISIONS`, `REQUIRES` (third-party packages), `OPTIONS` (accepted values by key),
+`IN_PROCESS` (True where the artifact lives in memory, so that one process converts and loads),
+`convert(model, examples, *, precision, options, folder, calibration=None) -> Artifact` and
+`load(artifact, *, threads) -> Session`. Only the torch runtimes need torch to load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unetbench import machine, parts
+from unetbench.errors import BadInput, unknown
+from unetbench.records import SMALLEST_SIDE_PX, Choice
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Image = NDArray[np.float32]
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A converted network: files in a folder of its own, or, of an in-process runtime, a live module
+    with the examples whose shape it is compiled for."""
+
+    precision: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    module: Any = None
+    examples: tuple[Image, ...] = ()
+
+
+class Session(Protocol):
+    """A loaded network: bind an image, run it (this alone is timed), read the answer."""
+
+    def bind(self, image: Image) -> None:
+        """Take an input into the runtime's own layout. Shapes: (B, C, H, W), normalised."""
+
+    def run(self) -> None:
+        """Compute the bound input's answer and keep it."""
+
+    def read(self) -> Logits:
+        """Return the last answer. Shapes: (B, classes, H, W)."""
+
+    def in_force(self) -> dict[str, str]:
+        """Return the options as the runtime itself reports them, threads among them."""
+
+
+def prepare(
+    model: nn.Module,
+    image: Image,
+    *,
+    runtime: str = "torch_eager",
+    precision: str = "fp32",
+    threads: int | None = None,
+) -> Session:
+    """Convert a network for a runtime, load it and bind an image.
+
+    `runtime` takes options as recipes do: `torch_compile[freezing=1]`.
+    Shapes: image (B, C, H, W), float32, normalised.
+    Raises: BadInput for an unknown runtime or precision or a wrong image; MissingPackage.
+    """
+    choice = Choice.parse(runtime)
+    part = parts.find("runtime", choice.name)
+    if precision not in part.constants["PRECISIONS"]:
+        raise unknown(
+            "precision", precision, part.constants["PRECISIONS"], f"That is what {choice.name} has."
+        )
+    image = np.asarray(image)
+    if image.ndim != 4 or image.dtype != np.float32 or min(image.shape[2:]) < SMALLEST_SIDE_PX:
+        raise BadInput(
+            f"image of shape {image.shape} and type {image.dtype} is not accepted: give float32 "
+            f"(B, C, H, W) with sides of at least {SMALLEST_SIDE_PX}, normalised."
+        )
+    module = part.module()
+    folder = None if module.IN_PROCESS else Path(mkdtemp(prefix="unetbench-"))
+    artifact = module.convert(
+        model, (image,), precision=precision, options=dict(choice.options), folder=folder
+    )
+    session: Session = module.load(artifact, threads=machine.threads_or_granted(threads))
+    session.bind(image)
+    return session

@@ -1,0 +1,55 @@
+"""The session that the torch runtimes share: tensors in, inference mode, NumPy out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unetbench.runtimes import Image, Logits
+
+_SMALLEST_DENORMAL = 1e-45  # rounds to 2**-149, the least float32 above zero
+
+
+def set_threads(threads: int) -> None:
+    """Give torch its threads and flush denormals in them; call it before anything is computed.
+
+    Worker threads copy the flag from the thread that starts them.
+    """
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(threads)
+
+
+class TorchSession:
+    """A torch callable bound to an input."""
+
+    def __init__(self, model: Callable[[Tensor], Tensor], *, precision: str) -> None:
+        self._model = model
+        self._bf16 = precision == "bf16"
+        self._input = self._output = torch.empty(0)
+
+    def bind(self, image: Image) -> None:
+        self._input = torch.from_numpy(image).clone()
+
+    def run(self) -> None:
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self._bf16:
+                stack.enter_context(torch.autocast(device_type="cpu", dtype=torch.bfloat16))
+            self._output = self._model(self._input)
+
+    def read(self) -> Logits:
+        logits: Any = self._output.float().numpy()
+        return logits.copy()  # type: ignore[no-any-return]
+
+    def in_force(self) -> dict[str, str]:
+        flushed = (torch.full((4,), _SMALLEST_DENORMAL) * 1.0).sum().item() == 0.0
+        return {
+            "threads": str(torch.get_num_threads()),
+            "denormals": "flushed" if flushed else "kept",
+            "output": str(self._output.dtype).removeprefix("torch."),
+            "cpu capability": torch.backends.cpu.get_cpu_capability(),
+        }

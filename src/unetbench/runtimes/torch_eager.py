@@ -1,0 +1,35 @@
+"""PyTorch as it comes, under inference mode: the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from unetbench.runtimes import Artifact, Image, Session
+from unetbench.runtimes._torch_session import TorchSession, set_threads
+
+PRECISIONS = ("fp32", "bf16")
+REQUIRES = ("torch",)
+OPTIONS: dict[str, tuple[str, ...]] = {}
+IN_PROCESS = True
+
+
+def convert(
+    model: nn.Module,
+    examples: Sequence[Image],
+    *,
+    precision: str,
+    options: Mapping[str, str],
+    folder: Path | None = None,
+    calibration: Sequence[Image] | None = None,
+) -> Artifact:
+    """Keep the module as it is; bf16 is autocast around it."""
+    return Artifact(precision=precision, options=options, module=model.eval())
+
+
+def load(artifact: Artifact, *, threads: int) -> Session:
+    """Return a session with that many threads."""
+    set_threads(threads)
+    return TorchSession(artifact.module, precision=artifact.precision)

@@ -1,0 +1,42 @@
+"""Raw nanoseconds to summaries. Standard library only; prints nothing, keeps nothing.
+
+Verdicts need the blocks of the full protocol (docs/measuring.md); from one block there are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The middle of a sample and how far it spreads. Units: milliseconds."""
+
+    median_ms: float
+    low_ms: float  # 25 % quantile
+    high_ms: float  # 75 % quantile
+    runs: int
+
+
+def summary(samples_ns: Sequence[int]) -> Summary:
+    """Return median and quartiles of one block's runs.
+
+    Quartiles describe the runs seen; they are no confidence interval, since neighbouring runs
+    on a shared machine are far from independent.
+    Raises: ValueError for an empty sample.
+    """
+    if not samples_ns:
+        raise ValueError("no runs to summarise")
+    low, _, high = (
+        quantiles(samples_ns, n=4, method="inclusive") if len(samples_ns) > 1 else [samples_ns[0]] * 3
+    )
+    return Summary(
+        median_ms=median(samples_ns) / NS_PER_MS,
+        low_ms=low / NS_PER_MS,
+        high_ms=high / NS_PER_MS,
+        runs=len(samples_ns),
+    )

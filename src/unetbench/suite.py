@@ -1,0 +1,191 @@
+"""A suite: the axes of a sweep as data, checked by name and expanded into cases. Imports no torch."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from unetbench import parts
+from unetbench.errors import BadInput, unknown
+from unetbench.records import SMALLEST_SIDE_PX, Case, Choice, Network, Recipe
+
+_LONGEST_SIDE_PX = 65_536  # beyond it an input alone is tens of GB: a typing error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """The axes of a sweep. Networks are encoders × decoders, then those named whole."""
+
+    title: str = "A sweep"
+    encoders: tuple[str, ...] = ()
+    decoders: tuple[str, ...] = ("unet",)
+    networks: tuple[str, ...] = ()
+    recipes: tuple[str, ...] = ("torch_eager/fp32",)
+    sizes: tuple[str, ...] = ("512x512",)
+    batch: int = 1
+    classes: int = 1
+    weights: str = "random"
+    decoder_channels: tuple[int, ...] = field(default=())
+
+    def cases(self, threads: int) -> tuple[Case, ...]:
+        """Expand into cases, breadth-first: every network has its first recipe before any its second.
+
+        Raises: BadInput for any name that is not known, before anything runs.
+        """
+        networks = [
+            Network(
+                encoder,
+                decoder=decoder,
+                classes=self.classes,
+                decoder_channels=self.decoder_channels or None,
+                weights=self.weights,
+            )
+            for encoder, decoder in product(self.encoders, self.decoders)
+        ]
+        networks += [
+            replace(networks_named, classes=self.classes, weights=self.weights)
+            for networks_named in map(Network.parse, self.networks)
+        ]
+        if not networks:
+            raise BadInput("the suite names no network: give encoders = [...] in it, or --encoder NAME.")
+        for network in networks:
+            check_encoder(network.encoder)
+            parts.find("decoder", network.decoder)
+        recipes = [checked_recipe(text) for text in self.recipes]
+        cases = [
+            Case(
+                network=network,
+                recipe=recipe,
+                batch=self.batch,
+                height_px=height,
+                width_px=width,
+                threads=threads,
+            )
+            for recipe in recipes
+            for (height, width) in map(parse_size, self.sizes)
+            for network in networks
+        ]
+        return tuple(dict.fromkeys(cases))
+
+
+def read_suite(path: Path) -> Suite:
+    """Read a suite from its folder or its TOML file.
+
+    Raises: BadInput for a missing or malformed file, an unknown key (with the nearest) or a wrong type.
+    """
+    file = path / "suite.toml" if path.is_dir() else path
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(
+            f"suite {str(path)!r} cannot be read ({error.strerror}): "
+            "give a folder that holds a suite.toml, such as benchmarks/unet_decoder."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"suite {str(file)!r} is not TOML ({error}): mend it at that place.") from error
+    return Suite(**{key: _checked(file, key, value) for key, value in data.items()})
+
+
+def overridden(suite: Suite, axes: Mapping[str, Any]) -> Suite:
+    """Return the suite with those axes replaced that were given (not None and not empty).
+
+    Naming networks or encoders replaces the suite's own choice of both.
+    """
+    given = {key: value for key, value in axes.items() if value}
+    if "networks" in given:
+        given.setdefault("encoders", ())
+    if "encoders" in given:
+        given.setdefault("networks", ())
+    return replace(suite, **given)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read `HxW` or `N` as (height, width).
+
+    Units: pixels. Raises: BadInput.
+    """
+    pieces = text.lower().replace("×", "x").split("x")
+    if len(pieces) > 2 or not all(piece.strip().isdecimal() for piece in pieces):
+        raise BadInput(f"size {text!r} is not understood: give N or HxW, such as 512 or 480x640.")
+    height, width = int(pieces[0]), int(pieces[-1])
+    if not all(SMALLEST_SIDE_PX <= side <= _LONGEST_SIDE_PX for side in (height, width)):
+        raise BadInput(
+            f"size {text!r} is out of range: each side takes {SMALLEST_SIDE_PX} to {_LONGEST_SIDE_PX} pixels, "
+            "such as 512 or 480x640."
+        )
+    return height, width
+
+
+def checked_recipe(text: str) -> Recipe:
+    """Read a recipe and check that its runtime, precision, options and rewrites exist.
+
+    Raises: BadInput with the nearest match.
+    """
+    recipe = Recipe.parse(text)
+    runtime = _checked_choice("runtime", recipe.runtime)
+    precisions = runtime.constants.get("PRECISIONS", ())
+    if recipe.precision not in precisions:
+        raise unknown(
+            "precision", recipe.precision, precisions, f"{runtime.name} computes in {', '.join(precisions)}."
+        )
+    for rewrite in recipe.rewrites:
+        _checked_choice("rewrite", rewrite)
+    return recipe
+
+
+def check_encoder(name: str) -> None:
+    """Raise BadInput, with the nearest match, unless timm has this encoder (from a shipped list)."""
+    architecture, dot, tag = name.partition(".")
+    tags = encoder_tags()
+    if architecture not in tags:
+        raise unknown("encoder", name, tags, "`unetbench list encoders` shows all.")
+    if dot and tag not in tags[architecture]:
+        raise unknown(
+            f"pretrained tag of {architecture}", tag, tags[architecture], f"{architecture} alone works too."
+        )
+
+
+@cache
+def encoder_tags() -> Mapping[str, tuple[str, ...]]:
+    """Return timm's models and the pretrained tags of each, from `data/encoders.tsv`.
+
+    Made by scripts/list_encoders, so that checking a name imports neither torch nor timm.
+    """
+    table = (Path(__file__).parent / "data" / "encoders.tsv").read_text(encoding="utf-8")
+    rows = (line.split("\t") for line in table.splitlines() if not line.startswith("#"))
+    return {name: tuple(filter(None, tags.split(","))) for name, tags in rows}
+
+
+def _checked_choice(kind: parts.Kind, choice: Choice) -> parts.Part:
+    part = parts.find(kind, choice.name)
+    accepted: Mapping[str, Sequence[str]] = part.constants.get("OPTIONS", {})
+    for key, value in choice.options:
+        if key not in accepted:
+            raise unknown(f"option of {part.name}", key, accepted, "See `unetbench list`.")
+        if value not in accepted[key]:
+            raise unknown(f"value of {part.name}[{key}]", value, accepted[key], "Give one of them.")
+    return part
+
+
+def _checked(file: Path, key: str, value: Any) -> Any:
+    types = {each.name: str(each.type) for each in fields(Suite)}
+    if key not in types:
+        raise unknown("suite key", key, types, f"Mend it in {str(file)!r}.")
+    kind = types[key]
+    item = str if "str" in kind else int
+    if kind.startswith("tuple"):
+        valid = isinstance(value, list) and all(type(each) is item for each in value)
+    else:
+        valid = type(value) is item
+    if not valid:
+        wanted = {"str": "a string", "int": "a whole number", "tuple[str, ...]": "a list of strings"}
+        raise BadInput(
+            f"suite key {key!r} in {str(file)!r} has the value {value!r}: "
+            f"it takes {wanted.get(kind, 'a list of whole numbers')}; mend it there."
+        )
+    return tuple(value) if isinstance(value, list) else value
