@@ -102,6 +102,7 @@ def _show(options: Namespace) -> int:
     from rich.console import Console
 
     from unetbench.reporting import report as reports
+    from unetbench.reporting.rows import fastest_per_network
     from unetbench.reporting.table import terminal_table
     from unetbench.store import reading
 
@@ -109,13 +110,14 @@ def _show(options: Namespace) -> int:
     with reading(path) as store:
         report = reports.report(store, session=getattr(options, "session", None))
     console = Console()
-    console.print(terminal_table(report.shown, title=report.title, width=console.width))
+    rows = fastest_per_network(report.rows) if getattr(options, "fastest", False) else report.shown
+    console.print(terminal_table(rows, title=report.title, width=console.width))
     for note in (report.conditions(), *report.notes()):
         console.print(note, style="dim", highlight=False, markup=False)
     if options.out is not None or options.command is _run:
         written = reports.write_files(report, options.out or path.parent)
         console.print(f"wrote {', '.join(map(str, written))}", highlight=False, markup=False, soft_wrap=True)
-    return 1 if reports.failed(report.rows) else 0
+    return 1 if options.command is _run and reports.failed(report.rows) else 0
 
 
 def _list(options: Namespace, given: list[str]) -> int:
@@ -200,6 +202,7 @@ def _parser() -> ArgumentParser:
     report.set_defaults(command=_report)
     report.add_argument("suite", type=Path, nargs="?", default=Path(), help="the suite that was run")
     report.add_argument("--session", type=int, metavar="N", help="an earlier session (default: the latest)")
+    report.add_argument("--fastest", action="store_true", help="one row a network: its fastest recipe")
     for command in (run, report):
         command.add_argument("--store", metavar="FILE", help="default: results/results.sqlite in the suite")
         command.add_argument("--out", type=Path, metavar="DIR", help="where CSV, Markdown and chart go")

@@ -56,7 +56,14 @@ class ProcessWorker:
     """A fresh process in a session of its own, with private caches that go when it does."""
 
     def __init__(
-        self, *, threads: int, memory_bytes: int, limit_s: float, scratch: Path, online: bool
+        self,
+        *,
+        threads: int,
+        memory_bytes: int,
+        limit_s: float,
+        scratch: Path,
+        online: bool,
+        module: str = "unetbench.measuring.worker",
     ) -> None:
         self._scratch = Path(mkdtemp(prefix="worker-", dir=scratch))
         self._deadline = time.monotonic() + limit_s
@@ -68,7 +75,7 @@ class ProcessWorker:
         self._answers, replies_write = os.pipe()
         self._process = subprocess.Popen(
             [
-                sys.executable, "-m", "unetbench.measuring.worker",
+                sys.executable, "-m", module,
                 "--commands", str(commands_read), "--replies", str(replies_write),
                 "--parent", str(os.getpid()), "--memory-bytes", str(int(memory_bytes * _MEMORY_SHARE)),
             ],

@@ -150,8 +150,7 @@ def _loaded(
     return facts | costs, session
 
 
-def _serve(commands: TextIOWrapper, say: Callable[[Mapping[str, Any]], None]) -> None:
-    turns = Turns(say)
+def _serve(turns: Turns, commands: TextIOWrapper, say: Callable[[Mapping[str, Any]], None]) -> None:
     for line in commands:
         command = json.loads(line)
         name = command.pop("do")
@@ -188,7 +187,7 @@ def _contain(parent: int, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
 
 
-def main() -> None:
+def main(kind: type[Turns] = Turns) -> None:
     """Serve the turns that arrive until `quit` or the end of the pipe."""
     parser = ArgumentParser()
     for name in ("--commands", "--replies", "--parent", "--memory-bytes"):
@@ -197,13 +196,14 @@ def main() -> None:
     _contain(given.parent, given.memory_bytes)
     with (
         os.fdopen(given.commands, encoding="utf-8") as commands,
-        os.fdopen(given.replies, "wb", 0) as replies,
+        os.fdopen(given.replies, "wb") as replies,
     ):
 
         def say(message: Mapping[str, Any]) -> None:
             replies.write(msgspec.json.encode(message) + b"\n")
+            replies.flush()
 
-        _serve(commands, say)
+        _serve(kind(say), commands, say)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ Christensen, Marks and Shieber, "An Empirical Study of Algorithms for Point-Feat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import cos, hypot, inf, pi, sin, sqrt
 from random import Random
@@ -21,27 +21,18 @@ _CLEARANCE_PX = 2.0  # the least distance between lines of text, and from a labe
 _WORD_PX = 9.0  # the least distance between labels side by side: nearer, two read as one
 _CROWDED_PX = 10.0  # a foreign disc nearer than this makes it unclear whose label it is
 _LEVEL_PX = 26.0  # the same for a disc at the height of the text, where it reads as the disc's own
-_RINGS_PX = (
-    12.0,
-    20.0,
-    30.0,
-    42.0,
-    56.0,
-    72.0,
-    92.0,
-    116.0,
-)  # further out is asked only where these are full
-_ANGLES = 16
+_RINGS_PX = (12.0, 20.0, 30.0, 42.0, 56.0, 72.0, 92.0, 116.0)  # full: anywhere in the plot
+_ANGLES = 16  # of candidates on a ring: neighbours overlap by half
 _SWEEPS = 4  # repairs rarely change anything after the third
-_ATTEMPTS = 12  # more find nothing better for 25 labels
-_PATIENCE = 300  # labels times attempts: half a second
+_ATTEMPTS = 12  # more find nothing better, and fewer will do
+_PATIENCE = 100  # where labels times attempts would come to more: a second in the worst case
 
 # Costs in pixels of leader line: how much longer a line may be to avoid each.
-_LEADER = 14.0
-_CROSSES_DISC = 120.0
+_LEADER = 14.0  # a line at all
+_CROSSES_DISC = 120.0  # it would seem to belong to that point
 _CROSSES_LABEL = 120.0
 _CROSSES_LEADER = 60.0
-_UNPLACED = 1000.0
+_UNPLACED = 1e6  # more than any place costs
 _LEFT = 1.0  # a label to the right is read first,
 _LIFTED = 3.0  # and best at the height of its point
 
@@ -138,7 +129,7 @@ class _Board:
         self.bounds = bounds
         self.placed: dict[int, Placement] = {}
         self.near = {
-            index: sorted(self._judged(index), key=lambda place: place.cost)
+            index: sorted(self._judged(index, _around(target)), key=lambda place: place.cost)
             for index, target in enumerate(targets)
             if target.width > 0
         }
@@ -171,14 +162,15 @@ class _Board:
             if self.placed == before:
                 break
         for index in order:
-            if index not in self.placed and (place := self._anywhere(self.targets[index])):
+            if index not in self.placed and (place := self._anywhere(index)):
                 self.placed[index] = place
 
     def _displace(self, index: int) -> None:
         """Take a better place from the one label in it, where both together gain by that."""
         mine = self.placed.pop(index, None)
+        now = self._cost(mine)
         for place in self.near[index]:
-            if place.cost >= self._cost(mine):
+            if place.cost >= now:
                 break
             holders = [other for other, taken in self.placed.items() if _near(place.box, taken.box)]
             if len(holders) == 1 and self._exchange(index, place, mine, holders[0]):
@@ -202,11 +194,11 @@ class _Board:
     def _cost(self, place: Placement | None) -> float:
         return place.cost + self._crossings(place) if place else _UNPLACED
 
-    def _judged(self, index: int) -> Iterator[Placement]:
-        """Yield the places around a target that lie within the bounds and on no disc, with their costs."""
+    def _judged(self, index: int, boxes: Iterable[tuple[Box, float | None]]) -> Iterator[Placement]:
+        """Yield the boxes that lie within the bounds and on no disc as places with their costs."""
         target = self.targets[index]
         others = [*self.targets[:index], *self.targets[index + 1 :]]
-        for box, preference in _around(target):
+        for box, preference in boxes:
             if not box.within(self.bounds) or _gap(box, target) < 0:
                 continue
             gaps = [_gap(box, other) for other in others]
@@ -231,12 +223,11 @@ class _Board:
                 best, least = place, cost
         return best
 
-    def _anywhere(self, target: Target) -> Placement | None:
-        """Return the nearest free place of the whole plot."""
-        for box in sorted(_everywhere(target, self.bounds), key=lambda box: _gap(box, target)):
-            if self._free(box) and all(_gap(box, other) >= _CLEARANCE_PX for other in self.targets):
-                return Placement(box=box, leader=_leader(target, box), cost=_LEADER + _gap(box, target))
-        return None
+    def _anywhere(self, index: int) -> Placement | None:
+        """Return the cheapest free place of the whole plot."""
+        everywhere = _everywhere(self.targets[index], self.bounds)
+        boxes = ((box, None) for box in everywhere if self._free(box))
+        return min(self._judged(index, boxes), key=self._cost, default=None)
 
     def _free(self, box: Box) -> bool:
         """Whether a box keeps clear of all labels placed now."""

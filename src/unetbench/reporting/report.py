@@ -10,8 +10,8 @@ from pathlib import Path
 from unetbench.errors import BadInput
 from unetbench.records import Session
 from unetbench.reporting import files
-from unetbench.reporting.rows import Row, rows
-from unetbench.reporting.table import COLUMNS
+from unetbench.reporting.rows import Row, fastest_per_network, rows
+from unetbench.reporting.table import shown_columns
 from unetbench.store import Store
 
 _GIB = 1 << 30
@@ -113,12 +113,17 @@ def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Pa
     return tuple(written)
 
 
-def markdown(report: Report) -> str:
-    """Return the whole table in Markdown with its conditions and notes."""
+def markdown(report: Report, *, fastest: bool = False) -> str:
+    """Return the table in Markdown with its conditions and notes.
+
+    With `fastest` one row a network, its fastest measured recipe, with the notes that concern it.
+    """
+    rows = fastest_per_network(report.rows) if fastest else report.shown
+    columns = shown_columns(rows)
     return files.markdown_text(
         report.title,
-        [column.name for column in COLUMNS],
-        [[column.text(row) for column in COLUMNS] for row in report.shown],
+        [column.name for column in columns],
+        [[column.text(row) for column in columns] for row in rows],
         (report.conditions(), *report.notes()),
     )
 

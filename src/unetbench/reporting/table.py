@@ -55,8 +55,9 @@ COLUMNS = (
     Column(name="end-to-end ms", text=lambda row: milliseconds(row.end_to_end_ms), leaves=10),
     Column(name="images/s", text=lambda row: _figure(row.images_per_s, ".1f"), leaves=4),
     Column(name="peak MB", text=lambda row: _figure(row.peak_mb, ".0f"), leaves=6),
-    Column(name="speed-up", text=lambda row: _figure(row.speedup, ".2f"), leaves=3),
+    Column(name="speed-up", text=lambda row: _figure(row.speedup, ".2f"), leaves=2),
     Column(name="img/s per M", text=lambda row: _figure(row.images_per_s_per_m, ".2f"), leaves=11),
+    Column(name="error", text=lambda row: _figure(row.relative_error, ".0e"), leaves=3),
     Column(name="status", text=lambda row: row.status, leaves=1, left=True),
 )
 

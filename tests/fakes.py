@@ -1,0 +1,117 @@
+"""A clock that moves only when told, and a runtime and a worker that cost no time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from unetbench.errors import FailureKind, WorkerLost
+
+MS = 1_000_000
+
+
+class FakeClock:
+    """Nanoseconds that pass only by `advance`."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+    def advance(self, ns: int) -> None:
+        self.now_ns += ns
+
+
+class FakeSession:
+    """A runtime whose bind, run and read take set times on a fake clock."""
+
+    def __init__(self, clock: FakeClock, *, bind_ns: int, run_ns: list[int], read_ns: int) -> None:
+        self.clock, self.bind_ns, self.runs_ns, self.read_ns = clock, bind_ns, list(run_ns), read_ns
+        self.bound: list[float] = []
+
+    def bind(self, image: Any) -> None:
+        self.bound.append(float(image.ravel()[0]))
+        self.clock.advance(self.bind_ns)
+
+    def run(self) -> None:
+        self.clock.advance(self.runs_ns.pop(0))
+
+    def read(self) -> Any:
+        self.clock.advance(self.read_ns)
+        return np.zeros((1, 1, 2, 2), np.float32)
+
+    def in_force(self) -> dict[str, str]:
+        return {"threads": "1"}
+
+
+PARITY = {
+    "relative_error": 1e-6,
+    "eager_relative_error": 1e-6,
+    "cosine": 1.0,
+    "agreement": 1.0,
+    "flips_beyond_margin": 0,
+    "measured_class": "exact",
+    "inputs": 1,
+}
+LOADED = {
+    "parameters": 100,
+    "encoder_parameters": 60,
+    "flop": 1000,
+    "rewrites": [],
+    "import_s": 1.0,
+    "build_s": 0.5,
+    "rewrite_s": 0.1,
+    "prepare_s": 0.2,
+}
+
+
+@dataclass
+class FakeWorker:
+    """Answers every turn at once; `fails` names a turn and how it fails, `fault` a wrong answer."""
+
+    run_ms: float = 100.0
+    fails: tuple[str, FailureKind, str] | None = None
+    fault: str | None = None
+    asked: list[str] = field(default_factory=list)
+    ticking: dict[str, bool] = field(default_factory=dict)
+    ended: bool = False
+    on_ask: Callable[[str, dict[str, Any]], None] = lambda do, arguments: None
+
+    def ask(
+        self,
+        do: str,
+        *,
+        on_phase: Callable[[str], None],
+        on_tick: Callable[[], None] | None = None,
+        **arguments: Any,
+    ) -> dict[str, Any]:
+        assert not self.ended
+        self.asked.append(do)
+        self.ticking[do] = on_tick is not None
+        self.on_ask(do, arguments)
+        if self.fails and self.fails[0] == do:
+            raise WorkerLost(*self.fails)
+        if do == "run":
+            runs = arguments["at_most"]
+            times = [round(self.run_ms * MS)] * runs
+            counters = {"steal_ticks": 0}
+            return {
+                "bind_ns": [1] * runs, "run_ns": times, "read_ns": [1] * runs,
+                "cpu_ns": sum(times), "before": counters, "after": counters,
+            }  # fmt: skip
+        answers: dict[str, dict[str, Any]] = {
+            "load": LOADED,
+            "memory": {"peak_rss_bytes": 1 << 20, "reset": True},
+            "read": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": "1"}},
+        }
+        return answers.get(do, {})
+
+    def log_tail(self) -> str:
+        return "what it printed"
+
+    def end(self) -> None:
+        self.ended = True

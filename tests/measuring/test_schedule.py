@@ -1,0 +1,203 @@
+"""The sweep, with fake workers: order, storing before showing, failures as rows, going on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes import FakeWorker
+from unetbench.machine import machine
+from unetbench.measuring import reference
+from unetbench.measuring.block import QUICK
+from unetbench.measuring.schedule import Sweep
+from unetbench.records import Case, Failure, Network, Recipe, Result
+from unetbench.store import Store, reading, writing
+
+RECIPES = ("torch_eager/fp32", "torch_compile/fp32")
+CASES = tuple(
+    Case(network=Network(name), recipe=Recipe.parse(recipe), height_px=64, width_px=64, threads=1)
+    for recipe in RECIPES
+    for name in ("resnet18", "resnet34")
+)
+
+
+class Watcher:
+    """Keeps what it was told, and looks into the store when a result is shown."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.told: list[str] = []
+        self.left_s: list[float] = []
+
+    def started(self, case: Case, left_s: float) -> None:
+        self.told.append(f"started {case.name}")
+        self.left_s.append(left_s)
+
+    def phase(self, name: str) -> None:
+        self.told.append(name)
+
+    def tick(self) -> None:
+        pass
+
+    def finished(self, result: Result, done: int, left_s: float) -> None:
+        self.told.append(f"finished {result.case.name} {done}")
+        with reading(self.path) as store:
+            on_disk = {each.case for each in store.results(1)}
+        assert result.case in on_disk, "a row shows as done only when it is on the disk"
+
+
+@pytest.fixture
+def folder_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "ready", lambda folder: True)
+
+
+def _sweep(
+    tmp_path: Path, start: Callable[[Case], Any], *, cases: tuple[Case, ...] = CASES, fresh: bool = False
+) -> tuple[Watcher, tuple[Result, ...]]:
+    path = tmp_path / "results.sqlite"
+    watcher = Watcher(path)
+    with writing(path) as store:
+        session = _session(store, fresh)
+        Sweep(
+            cases=cases,
+            store=store,
+            session=session,
+            preset=QUICK,
+            images=(),
+            work=tmp_path,
+            start_worker=start,
+            observer=watcher,
+            clock=iter(range(0, 10_000, 7)).__next__,
+        ).run()
+        return watcher, store.results(session.identifier)
+
+
+def _session(store: Store, fresh: bool) -> Any:
+    return store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=fresh)
+
+
+def test_every_network_has_its_baseline_before_any_has_its_second_recipe(
+    tmp_path: Path, folder_ready: None
+) -> None:
+    watcher, results = _sweep(tmp_path, lambda case: FakeWorker())
+    finished = [line for line in watcher.told if line.startswith("finished")]
+    assert [line.split()[2] for line in finished] == ["torch_eager/fp32"] * 2 + ["torch_compile/fp32"] * 2
+    assert [result.case for result in results] == list(CASES)
+
+
+def test_phases_come_in_order_and_nothing_ticks_while_runs_are_timed(
+    tmp_path: Path, folder_ready: None
+) -> None:
+    workers: list[FakeWorker] = []
+
+    def start(case: Case) -> FakeWorker:
+        workers.append(FakeWorker())
+        return workers[-1]
+
+    watcher, _ = _sweep(tmp_path, start, cases=CASES[:1])
+    assert watcher.told[1:-1] == ["checking", "warming up", "measuring"]
+    assert workers[0].asked == ["load", "bind", "run", "read", "memory", "run", "run", "memory", "read"]
+    assert workers[0].ticking["load"]
+    assert not workers[0].ticking["run"]
+
+
+def test_each_case_has_a_fresh_worker_that_is_ended(tmp_path: Path, folder_ready: None) -> None:
+    workers: list[FakeWorker] = []
+
+    def start(case: Case) -> FakeWorker:
+        workers.append(FakeWorker(fails=("run", "crashed", "killed by SIGSEGV")))
+        return workers[-1]
+
+    _sweep(tmp_path, start)
+    assert len(workers) == len(CASES)
+    assert all(worker.ended for worker in workers)
+
+
+@pytest.mark.parametrize("kind", ["unsupported", "out of memory", "timeout", "crashed"])
+@pytest.mark.parametrize("turn", ["load", "run", "read"])
+def test_a_failure_is_a_row_with_its_reason_and_the_sweep_goes_on(
+    tmp_path: Path, folder_ready: None, kind: Any, turn: str
+) -> None:
+    def start(case: Case) -> FakeWorker:
+        return FakeWorker(fails=(turn, kind, "why") if case == CASES[1] else None)
+
+    _, results = _sweep(tmp_path, start)
+    assert [result.failure for result in results] == [
+        None,
+        Failure(stage=turn, kind=kind, message="why"),
+        None,
+        None,
+    ]
+
+
+def test_a_wrong_answer_has_no_time(tmp_path: Path, folder_ready: None) -> None:
+    workers = []
+
+    def start(case: Case) -> FakeWorker:
+        workers.append(FakeWorker(fault="agreement 98 %"))
+        return workers[-1]
+
+    _, (result,) = _sweep(tmp_path, start, cases=CASES[:1])
+    assert result.failure == Failure(stage="checking", kind="wrong output", message="agreement 98 %")
+    assert not result.measurements
+    assert workers[0].asked.count("run") == 1, "it is not timed after its first answer was wrong"
+
+
+def test_going_on_measures_only_what_has_no_result(tmp_path: Path, folder_ready: None) -> None:
+    _sweep(tmp_path, lambda case: FakeWorker(run_ms=1), cases=CASES[:2])
+    started: list[Case] = []
+
+    def start(case: Case) -> FakeWorker:
+        started.append(case)
+        return FakeWorker(run_ms=2)
+
+    _, results = _sweep(tmp_path, start)
+    assert started == list(CASES[2:])
+    assert [result.measurements[0].run_ns[0] for result in results] == [10**6] * 2 + [2 * 10**6] * 2
+
+
+def test_fresh_measures_everything_anew(tmp_path: Path, folder_ready: None) -> None:
+    _sweep(tmp_path, lambda case: FakeWorker(), cases=CASES[:2])
+    started: list[Case] = []
+
+    def start(case: Case) -> FakeWorker:
+        started.append(case)
+        return FakeWorker()
+
+    path = tmp_path / "results.sqlite"
+    with writing(path) as store:
+        session = _session(store, True)
+        assert session.identifier == 2
+        assert store.results(2) == ()
+        assert len(store.results(1)) == 2, "what was measured before is kept"
+
+
+def test_an_interrupted_case_leaves_no_result_and_no_worker(tmp_path: Path, folder_ready: None) -> None:
+    def interrupt(do: str, arguments: Any) -> None:
+        if do == "run":
+            raise KeyboardInterrupt
+
+    worker = FakeWorker(on_ask=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        _sweep(tmp_path, lambda case: worker)
+    assert worker.ended
+    with reading(tmp_path / "results.sqlite") as store:
+        assert store.results(1) == ()
+
+
+def test_a_network_that_cannot_be_built_fails_in_each_of_its_cases(tmp_path: Path) -> None:
+    def start(case: Case) -> FakeWorker:
+        return FakeWorker(fails=("reference", "unsupported", "no pyramid"))
+
+    _, results = _sweep(tmp_path, start, cases=CASES[:1])
+    assert results[0].failure == Failure(stage="reference", kind="unsupported", message="no pyramid")
+
+
+def test_the_time_left_follows_what_was_measured(tmp_path: Path, folder_ready: None) -> None:
+    watcher, _ = _sweep(tmp_path, lambda case: FakeWorker())
+    # The fake clock moves 7 s between looks, so each eager case takes 7 s.
+    assert watcher.left_s[1] == pytest.approx(7 + 2 * 40.0)
+    assert watcher.left_s[3] == pytest.approx(7)

@@ -1,0 +1,60 @@
+"""A real worker process that misbehaves on demand: what containment is tested with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from unetbench.measuring.worker import Turns, main
+
+
+class Zoo(Turns):
+    """Turns that end badly, each in its own way."""
+
+    def echo(self, value: Any) -> dict[str, Any]:
+        return {"value": value, "threads": os.environ["OMP_NUM_THREADS"]}
+
+    def die_by(self, name: str) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.Signals[name])
+        time.sleep(10)
+        return {}
+
+    def leave(self, code: int) -> dict[str, Any]:
+        os._exit(code)
+
+    def hang(self, deaf: bool) -> dict[str, Any]:
+        if deaf:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(600)
+        return {}
+
+    def fill_memory(self) -> dict[str, Any]:
+        held = []
+        while True:
+            held.append(bytearray(64 << 20))
+
+    def fail(self, message: str) -> dict[str, Any]:
+        raise RuntimeError(message)
+
+    def chatter(self, megabytes: int) -> dict[str, Any]:
+        for _ in range(megabytes):
+            sys.stdout.write("x" * (1 << 20))
+        print("the end", flush=True)
+        return {}
+
+    def have_grandchild(self) -> dict[str, Any]:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        return {"pid": child.pid}
+
+    def phases(self) -> dict[str, Any]:
+        self._say({"phase": "building"})
+        self._say({"phase": "compiling"})
+        return {}
+
+
+if __name__ == "__main__":
+    main(Zoo)
