@@ -17,7 +17,11 @@ PUBLISHED = sorted(ROOT.glob("benchmarks/*/published/*/results.sqlite"))
 
 
 def _block(page: Path) -> str:
-    return page.read_text(encoding="utf-8").partition("(scripts/publish) -->")[2].partition("<!-- results: end")[0]
+    return (
+        page.read_text(encoding="utf-8")
+        .partition("(scripts/publish) -->")[2]
+        .partition("<!-- results: end")[0]
+    )
 
 
 def test_there_is_a_published_store() -> None:

@@ -100,7 +100,15 @@ def test_kill_9_and_ctrl_c_lose_nothing_that_was_shown_and_the_same_command_goes
 def test_compile_and_reparameterize_for_real(tmp_path: Path) -> None:
     suite = _suite(tmp_path / "suite")
     code, out, err = _finish(
-        _start(suite, "--encoder", "test_byobnet", "--recipe", "torch_compile/fp32+reparameterize", "--size", "32")
+        _start(
+            suite,
+            "--encoder",
+            "test_byobnet",
+            "--recipe",
+            "torch_compile/fp32+reparameterize",
+            "--size",
+            "32",
+        )
     )
     assert (code, err) == (0, ""), out
     (result,) = _results(suite)

@@ -20,6 +20,7 @@ _CROPS = 4  # photographs that give the batch-norm statistics
 _CROP_PX = 256  # 4 crops of 256² have as many pixels as one input of 512²: under a second
 _LEAST_SHARE = 0.2  # of an equal share: every class occurs on at least this part of the pixels
 _BALANCING_STEPS = 200
+_WOKEN_SCALE = (0.1, 0.5)
 
 
 def fill(model: Segmenter, weights: str, *, seed: int) -> None:
@@ -39,21 +40,20 @@ def fill(model: Segmenter, weights: str, *, seed: int) -> None:
                 if reset is not None:
                     reset()
         if weights == "random":
-            _enliven(model)
+            _wake_branches(model)
     # A pretrained encoder keeps its own statistics; the decoder has none yet.
     _calibrate(model, model if weights == "random" else model.decoder)
 
 
-def _enliven(model: nn.Module) -> None:
-    """Draw batch-norm scales and shifts, as training would leave them.
+def _wake_branches(model: nn.Module) -> None:
+    """Draw the batch-norm scales that timm starts at zero, the last of each residual branch.
 
-    timm starts the last one of each residual branch at zero, which hides the whole branch (and any
-    error in it) from every comparison of answers.
+    At zero they hide the whole branch, and any error in it, from every comparison of answers. Drawn
+    as small as training leaves them: large ones make an untrained network amplify rounding errors.
     """
     for module in model.modules():
-        if isinstance(module, _BatchNorm) and module.affine:
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0.0, 0.2)
+        if isinstance(module, _BatchNorm) and module.affine and not module.weight.any():
+            nn.init.uniform_(module.weight, *_WOKEN_SCALE)
 
 
 @torch.no_grad()

@@ -95,13 +95,15 @@ def write_png(chart: alt.TopLevelMixin, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(drawn.getvalue())
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(drawn.getvalue())
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(f"{str(path)!r} cannot be written ({error.strerror}): give another path.") from error
 
 

@@ -24,6 +24,7 @@ _LEVEL_PX = 26.0  # the same for a disc at the height of the text, where it read
 _RINGS_PX = (12.0, 20.0, 30.0, 42.0, 56.0, 72.0, 92.0, 116.0)  # full: anywhere in the plot
 _ANGLES = 16  # of candidates on a ring: neighbours overlap by half
 _SWEEPS = 4  # repairs rarely change anything after the third
+_WISHES = 24  # the cheapest places that another label may be asked to leave
 _ATTEMPTS = 12  # more find nothing better, and fewer will do
 _PATIENCE = 100  # where labels times attempts would come to more: a second in the worst case
 
@@ -169,7 +170,7 @@ class _Board:
         """Take a better place from the one label in it, where both together gain by that."""
         mine = self.placed.pop(index, None)
         now = self._cost(mine)
-        for place in self.near[index]:
+        for place in self.near[index][:_WISHES]:
             if place.cost >= now:
                 break
             holders = [other for other, taken in self.placed.items() if _near(place.box, taken.box)]

@@ -66,6 +66,7 @@ class Report:
         not_run = sorted((row for row in self.rows if row.status == "not run"), key=_why)
         for (recipe, reason), group in groupby(not_run, key=_why):
             notes.append(f"Not run: {recipe} on {len(list(group))} networks ({reason}).")
+        notes += [f"{row.encoder} {row.rewrites}." for row in self.shown if row.rewrites]
         notes += [
             f"{row.encoder} {row.recipe}: {row.status}, {row.reason}."
             for row in self.shown

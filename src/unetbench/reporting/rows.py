@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from unetbench.records import REFERENCE, Case, Measurement, Result
+from unetbench.records import REFERENCE, Case, Measurement, Result, RewriteReport
 from unetbench.stats import NS_PER_MS, summary
 
 
@@ -37,6 +37,7 @@ class Row:
     measured_class: str = ""
     relative_error: float | None = None
     agreement: float | None = None
+    rewrites: str = ""  # what those that fired did: the proof that they did
     first_run_s: float | None = None
     load_s: float | None = None  # build + rewrite + prepare + first run
     peak_load_mb: float | None = None
@@ -72,6 +73,13 @@ def fastest_per_network(table: Sequence[Row]) -> tuple[Row, ...]:
         if row.status == "ok":
             best.setdefault((row.encoder, row.decoder, row.size, row.batch, row.classes, row.threads), row)
     return tuple(best.values())
+
+
+def _proof(report: RewriteReport) -> str:
+    return (
+        f"{report.rewrite}: modules {report.modules_before} → {report.modules_after}, "
+        f"parameters {report.parameters_before:,} → {report.parameters_after:,}"
+    )
 
 
 def _slowness(row: Row) -> tuple[bool, float, str, str]:
@@ -124,6 +132,7 @@ def _measured(row: Row, case: Case, measurement: Measurement) -> Row:
         measured_class=measurement.parity.measured_class,
         relative_error=measurement.parity.relative_error,
         agreement=measurement.parity.agreement,
+        rewrites="; ".join(_proof(report) for report in measurement.rewrites if report.fired),
         first_run_s=measurement.first_run_s,
         load_s=measurement.build_s + measurement.rewrite_s + measurement.prepare_s + measurement.first_run_s,
         peak_load_mb=measurement.peak_load_bytes / 1e6,

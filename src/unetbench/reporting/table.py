@@ -114,7 +114,12 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], *, title: str, captio
         padding=(0, 1, 0, 0),
     )
     for column in columns:
-        table.add_column(column.name, justify="left" if column.left else "right", overflow="fold")
+        table.add_column(
+            column.name.replace(" ", "\n"),
+            justify="left" if column.left else "right",
+            min_width=_width(column, rows),
+            overflow="fold",
+        )
     for row in rows:
         style = "" if row.status == "ok" else "red"
         table.add_row(*(Text(column.text(row)) for column in columns), style=style)

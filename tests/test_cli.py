@@ -1,0 +1,167 @@
+"""The command line: one line for bad input, exit codes, nothing written, no traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.samples import case, machine, measurement
+from unetbench.cli import main
+from unetbench.records import Failure
+from unetbench.store import writing
+
+SUITE = 'encoders = ["resnet18"]\nsizes = ["64"]\n'
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    (tmp_path / "suite.toml").write_text(SUITE)
+    return tmp_path
+
+
+def _error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1, "one line"
+    assert said.err.startswith("unetbench: ")
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--encoder", "resnet81"], "did you mean resnet18"),
+        (["--decoder", "unett"], "did you mean unet"),
+        (["--network", "resnet18"], "encoder/decoder"),
+        (["--recipe", "torch_eager"], "runtime/precision"),
+        (["--recipe", "torch_eagle/fp32"], "did you mean torch_eager"),
+        (["--recipe", "torch_eager/fp23"], "did you mean fp32"),
+        (["--recipe", "torch_eager/fp32+fold"], "unknown rewrite 'fold'"),
+        (["--size", "31"], "32"),
+        (["--size", "big"], "480x640"),
+        (["--batch", "0"], "1 or more"),
+        (["--classes", "-1"], "1 or more"),
+        (["--threads", "4096"], "CPUs"),
+        (["--threads", "two"], "1 or more"),
+        (["--preset", "standard"], "not there yet"),
+        (["--preset", "quikc"], "accepted is quick"),
+        (["--images", "nowhere"], "cannot be read"),
+        (["--images", "."], "holds no JPEG"),
+        (["--nonsense"], "--help"),
+    ],
+)
+def test_bad_options_of_run(
+    suite: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(suite)
+    assert said in _error(capsys, "run", str(suite), *arguments)
+    assert [path.name for path in suite.iterdir()] == ["suite.toml"], "nothing is written"
+
+
+def test_bad_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "invalid choice" in _error(capsys, "rum")
+    assert "required" in _error(capsys)
+    assert "cannot be read" in _error(capsys, "run", str(tmp_path / "nowhere"))
+    assert "run the suite first" in _error(capsys, "report", str(tmp_path))
+    assert "did you mean decoders" in _error(capsys, "list", "decoder")
+    assert "wider pattern" in _error(capsys, "list", "encoders", "nothing*")
+
+
+def test_a_corrupt_image(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = suite / "images"
+    images.mkdir()
+    (images / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    assert "a.png" in _error(capsys, "run", str(suite), "--images", str(images))
+
+
+def test_a_store_that_is_none(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = suite / "mine.txt"
+    other.write_text("my notes, of some length so that it is no header\n" * 30)
+    before = other.read_bytes()
+    assert "no SQLite database" in _error(capsys, "run", str(suite), "--store", str(other))
+    assert "no SQLite database" in _error(capsys, "report", "--store", str(other))
+    assert other.read_bytes() == before
+
+
+def test_a_store_that_another_run_holds(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = suite / "held.sqlite"
+    with writing(path):
+        assert "is held by another run" in _error(capsys, "run", str(suite), "--store", str(path))
+
+
+def test_a_dry_run_lists_the_cases_and_the_time(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(suite), "--dry-run", "--encoder", "lcnet_100", "--encoder", "resnet34"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["lcnet_100/unet torch_eager/fp32 64x64", "resnet34/unet torch_eager/fp32 64x64"]
+    assert lines[2].startswith("2 cases, about")
+    assert not (suite / "results").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
+def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 0
+    assert "unetbench" in capsys.readouterr().out
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    assert "torch_compile" in capsys.readouterr().out
+    assert main(["list", "encoders", "resnet1*"]) == 0
+    assert "resnet18" in capsys.readouterr().out.split()
+    assert main(["list", "rewrites"]) == 0
+    assert "reparameterize" in capsys.readouterr().out
+
+
+def _stored(path: Path, *, failure: bool) -> None:
+    with writing(path) as store:
+        session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=False)
+        store.append(session.identifier, case(), measurement())
+        if failure:
+            store.append(
+                session.identifier, case("resnet34"), Failure(stage="run", kind="timeout", message="900 s")
+            )
+
+
+def test_a_report_shows_the_stored_rows_and_writes_files_where_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    path = tmp_path / "results.sqlite"
+    _stored(path, failure=True)
+    assert main(["report", "--store", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "resnet18" in out
+    assert "timeout" in out
+    assert "no verdicts" in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= 80
+    assert main(["report", "--store", str(path), "--out", str(tmp_path / "out")]) == 0
+    written = {file.name for file in (tmp_path / "out").iterdir()}
+    assert written == {"results.csv", "results.md", "throughput.png"}
+    assert main(["report", "--store", str(path), "--session", "9"]) == 2
+
+
+def test_going_on_where_all_is_measured_reports_it_again(tmp_path: Path) -> None:
+    """Exit code 1 tells that some rows failed, also when nothing is left to run."""
+    from unetbench import photos
+    from unetbench.machine import machine as this_machine
+
+    (tmp_path / "suite.toml").write_text('encoders = ["resnet18"]\n')
+    with writing(tmp_path / "results" / "results.sqlite") as store:
+        session = store.open_session(
+            this_machine(),
+            preset="quick",
+            images=photos.digest(photos.default_photos()),
+            command=["run"],
+            fresh=False,
+        )
+        failed = Failure(stage="run", kind="timeout", message="900 s")
+        store.append(session.identifier, case(threads=1), failed)
+    assert main(["run", str(tmp_path), "--threads", "1"]) == 1

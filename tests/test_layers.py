@@ -1,0 +1,99 @@
+"""The arrows of docs/architecture.md, executed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import unetbench
+
+SOURCE = Path(unetbench.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+TORCH = {"torch", "timm", "torchvision"}
+IN_WORKERS = {f"measuring/{name}.py" for name in ("worker", "reference", "probe")}
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ({node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)})
+
+
+def _place(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+def _ours(path: Path) -> set[str]:
+    return {name.removeprefix("unetbench.") for name in _imported(path) if name.startswith("unetbench.")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=_place)
+def test_torch_is_imported_by_networks_rewrites_runtimes_and_workers_alone(path: Path) -> None:
+    allowed = _place(path).startswith(("networks/", "rewrites/", "runtimes/")) or _place(path) in IN_WORKERS
+    found = {name.partition(".")[0] for name in _imported(path)} & TORCH
+    type_only = "if TYPE_CHECKING:" in path.read_text(encoding="utf-8") and not found - {"torch"}
+    assert allowed or not found or type_only, f"{_place(path)} imports {found}"
+
+
+@pytest.mark.parametrize("name", ["records.py", "errors.py"])
+def test_the_lowest_layer_imports_the_standard_library_alone(name: str) -> None:
+    for imported in _imported(SOURCE / name):
+        top = imported.partition(".")[0]
+        allowed = ("unetbench.errors", "unetbench.networks")  # the second is Network.build, lazily
+        assert top in sys.stdlib_module_names or imported.startswith(allowed), imported
+
+
+@pytest.mark.parametrize(
+    ("folder", "refused"),
+    [
+        ("reporting", ("measuring", "networks", "rewrites", "runtimes", "cli")),
+        ("networks", ("measuring", "rewrites", "runtimes", "reporting", "store", "cli")),
+        ("rewrites", ("measuring", "runtimes", "reporting", "networks", "store", "cli")),
+        ("runtimes", ("measuring", "rewrites", "reporting", "networks", "store", "cli")),
+        ("measuring", ("reporting", "cli")),
+    ],
+)
+def test_imports_go_down_only(folder: str, refused: tuple[str, ...]) -> None:
+    for path in sorted((SOURCE / folder).rglob("*.py")):
+        upward = {name for name in _ours(path) if name.startswith(refused)}
+        assert not upward, f"{_place(path)} imports {upward}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=_place)
+def test_printing_and_leaving_are_the_command_lines_alone(path: Path) -> None:
+    if _place(path) == "cli.py":
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in ("print", "sys.exit", "exit"), _place(path)
+
+
+@pytest.mark.parametrize("path", FILES, ids=_place)
+def test_files_stay_small_and_say_what_they_are_for(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(text)), f"{_place(path)} has no docstring"
+    assert len(text.splitlines()) <= 300, f"{_place(path)} has outgrown a reader's five minutes"
+
+
+def test_the_parent_and_the_reading_side_load_nothing_heavy() -> None:
+    modules = "cli, listing, doctor, suite, store, reporting.report, reporting.table, reporting.live"
+    names = [f"unetbench.{name.strip()}" for name in modules.split(",")]
+    names += ["unetbench.measuring.session", "unetbench.measuring.schedule"]
+    code = f"import sys, {', '.join(names)}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    heavy = {*TORCH, "scipy", "altair", "vl_convert", "matplotlib", "sklearn", "pandas", "safetensors"}
+    assert not heavy & set(loaded.split())
+
+
+def test_the_public_names_resolve() -> None:
+    for name in unetbench.__all__:
+        assert getattr(unetbench, name) is not None
+    with pytest.raises(AttributeError, match="it has Case, Network"):
+        unetbench.nothing  # noqa: B018

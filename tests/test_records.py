@@ -1,0 +1,112 @@
+"""Text forms that round-trip, keys that last, bad values refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.samples import case, machine, measurement
+from unetbench.errors import BadInput
+from unetbench.records import Case, Choice, Machine, Measurement, Network, Recipe
+
+WORD = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
+CHOICE = st.builds(
+    lambda name, options: Choice(name, tuple(sorted(options.items()))),
+    WORD,
+    st.dictionaries(WORD, st.from_regex(r"[a-z0-9.]{1,5}", fullmatch=True), max_size=3),
+)
+
+
+@given(st.builds(Recipe, runtime=CHOICE, precision=WORD, rewrites=st.lists(CHOICE, max_size=3).map(tuple)))
+def test_a_recipe_reads_what_it_prints(recipe: Recipe) -> None:
+    assert Recipe.parse(str(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "torch_eager",
+        "/fp32",
+        "torch_eager/",
+        "a[b]/fp32",
+        "a[b=]/fp32",
+        "a]/fp32",
+        "a/fp32+",
+        "a/fp32+b c",
+    ],
+)
+def test_what_is_no_recipe_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        Recipe.parse(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_reads_its_name() -> None:
+    assert Network.parse("resnet18/unet", classes=3) == Network("resnet18", classes=3)
+    for text in ("resnet18", "/unet", "resnet18/", "a/b/c"):
+        with pytest.raises(BadInput, match="encoder/decoder"):
+            Network.parse(text)
+
+
+def test_keys_are_pinned_so_that_old_stores_stay_readable() -> None:
+    # A field added later, with a default, must not rename these cases.
+    assert case().key() == "5f48ce1a8c10ef63"
+    assert case(recipe="torch_compile/bf16+reparameterize").key() == "f744001938980a67"
+
+
+def test_a_key_changes_with_every_field_that_matters() -> None:
+    base = case()
+    others = [
+        replace(base, threads=1),
+        replace(base, batch=2),
+        replace(base, height_px=256),
+        replace(base, recipe=Recipe.parse("torch_eager/bf16")),
+        replace(base, network=Network("resnet18", classes=2)),
+        replace(base, network=Network("resnet18", seed=1)),
+    ]
+    assert len({base.key(), *(other.key() for other in others)}) == len(others) + 1
+
+
+def test_cases_of_one_network_and_input_share_a_network_key() -> None:
+    base = case()
+    assert base.network_key() == case(recipe="torch_compile/fp32", threads=1).network_key()
+    assert base.network_key() != case(height_px=64).network_key()
+
+
+def test_a_checkpoint_counts_by_its_content(tmp_path: Path) -> None:
+    for name, content in (("a.pt", b"1"), ("b.pt", b"1"), ("c.pt", b"2")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (
+        replace(case(), network=Network("resnet18", weights=str(tmp_path / name))).key()
+        for name in ("a.pt", "b.pt", "c.pt")
+    )
+    assert a == b != c
+    with pytest.raises(BadInput, match="cannot be read"):
+        replace(case(), network=Network("resnet18", weights=str(tmp_path / "none.pt"))).key()
+
+
+@pytest.mark.parametrize("changes", [{"height_px": 31}, {"width_px": 0}, {"batch": 0}, {"threads": 0}])
+def test_impossible_cases_are_refused(changes: dict[str, int]) -> None:
+    with pytest.raises(BadInput):
+        case(**changes)
+    with pytest.raises(BadInput):
+        Network("resnet18", classes=0)
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        (case(), Case),
+        (replace(case(), network=Network("a", decoder_channels=(8, 4), image_size=(64, 32))), Case),
+        (measurement(), Measurement),
+        (machine(), Machine),
+    ],
+)
+def test_records_survive_json(record: object, kind: type) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(record), type=kind) == record

@@ -1,0 +1,111 @@
+"""A suite is data: expanded breadth-first, and every name checked before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unetbench.errors import BadInput
+from unetbench.records import REFERENCE
+from unetbench.suite import Suite, check_encoder, checked_recipe, overridden, parse_size, read_suite
+
+SHIPPED = Path(__file__).parents[1] / "benchmarks" / "unet_decoder"
+
+
+def test_the_shipped_suite_is_25_encoders_under_two_recipes_breadth_first() -> None:
+    cases = read_suite(SHIPPED).cases(threads=2)
+    assert len(cases) == 50
+    assert [case.recipe for case in cases[:25]] == [REFERENCE] * 25
+    assert [case.network for case in cases[:25]] == [case.network for case in cases[25:]]
+    assert {(case.height_px, case.width_px, case.batch, case.network.classes) for case in cases} == {
+        (512, 512, 1, 1)
+    }
+
+
+def test_a_suite_is_read_from_its_folder_or_its_file() -> None:
+    assert read_suite(SHIPPED) == read_suite(SHIPPED / "suite.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("encodrs = []", "unknown suite key 'encodrs': did you mean encoders"),
+        ("encoders = 'resnet18'", "takes a list of strings"),
+        ("encoders = [1]", "takes a list of strings"),
+        ("batch = '1'", "takes a whole number"),
+        ("batch = true", "takes a whole number"),
+        ("title = 3", "takes a string"),
+        ("decoder_channels = ['a']", "takes a list of whole numbers"),
+        ("encoders = [", "is not TOML"),
+    ],
+)
+def test_a_malformed_suite_says_what_and_where(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "suite.toml").write_text(text)
+    with pytest.raises(BadInput, match="^(?!.*\n)") as caught:
+        read_suite(tmp_path)
+    assert said in str(caught.value)
+    assert "suite.toml" in str(caught.value)
+
+
+def test_a_suite_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be read"):
+        read_suite(tmp_path / "nowhere")
+    (tmp_path / "suite.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadInput, match="is not TOML"):
+        read_suite(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        ({"encoders": ("resnet81",)}, "did you mean resnet18"),
+        ({"encoders": ("resnet18.a1_in2k",)}, "did you mean a1_in1k"),
+        ({"decoders": ("unett",)}, "did you mean unet"),
+        ({"recipes": ("torch_eager/fp16",)}, "unknown precision 'fp16'"),
+        ({"recipes": ("torch_eagr/fp32",)}, "did you mean torch_eager"),
+        ({"recipes": ("torch_eager/fp32+reparametrize",)}, "did you mean reparameterize"),
+        ({"recipes": ("torch_compile[freezin=1]/fp32",)}, "did you mean freezing"),
+        ({"recipes": ("torch_compile[freezing=2]/fp32",)}, "unknown value of torch_compile[freezing]"),
+        ({"networks": ("resnet18",)}, "encoder/decoder"),
+        ({"encoders": (), "networks": ()}, "names no network"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(axes: dict[str, tuple[str, ...]], said: str) -> None:
+    given = {"encoders": ("resnet18",)} | axes
+    with pytest.raises(BadInput) as caught:
+        Suite(**given).cases(threads=1)  # type: ignore[arg-type]
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_given_axes_replace_the_suites() -> None:
+    suite = Suite(encoders=("resnet18", "resnet34"), networks=("resnet50/unet",))
+    assert overridden(suite, {"encoders": ("lcnet_100",), "batch": None}).encoders == ("lcnet_100",)
+    assert overridden(suite, {"encoders": ("lcnet_100",)}).networks == ()
+    assert overridden(suite, {"networks": ("lcnet_100/unet",)}).encoders == ()
+    assert overridden(suite, {"encoders": (), "classes": 3}).encoders == suite.encoders
+    assert overridden(suite, {"classes": 3}).cases(1)[0].network.classes == 3
+
+
+def test_a_case_named_twice_is_measured_once() -> None:
+    assert len(Suite(encoders=("resnet18", "resnet18"), networks=("resnet18/unet",)).cases(1)) == 1
+
+
+def test_sizes() -> None:
+    assert parse_size("512") == (512, 512)
+    assert parse_size("480x640") == parse_size("480X640") == parse_size("480×640") == (480, 640)
+    for text in ("31", "0", "-5", "512x", "x", "1x2x3", "a", "", "512x31", "99999", "5.5"):
+        with pytest.raises(BadInput, match="size"):
+            parse_size(text)
+
+
+def test_encoders_are_known_with_and_without_a_tag() -> None:
+    check_encoder("mobilenetv4_conv_small")
+    check_encoder("mobilenetv4_conv_small.e2400_r224_in1k")
+
+
+def test_a_recipe_may_carry_options() -> None:
+    assert str(checked_recipe("torch_compile[freezing=1]/fp32+reparameterize")).startswith(
+        "torch_compile[freezing=1]"
+    )
