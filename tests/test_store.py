@@ -89,7 +89,7 @@ def test_a_second_writer_is_refused_and_told_who_holds_it(path: Path) -> None:
 def test_a_file_that_is_no_database_is_left_as_it_is(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     for opened in (reading, writing):
-        with pytest.raises(StoreError, match="^(?!.*\n)"), opened(path):
+        with pytest.raises(StoreError, match=r"^(?!.*\n)"), opened(path):
             pass
     assert path.read_bytes() == content
 
@@ -115,7 +115,7 @@ def test_a_newer_store_is_refused_and_left_as_it_is(path: Path) -> None:
         _session(store)
     content = _foreign(path, "PRAGMA journal_mode = DELETE", "PRAGMA user_version = 99")
     for opened in (reading, writing):
-        with pytest.raises(StoreError, match="schema 99.*install a newer unetbench"), opened(path):
+        with pytest.raises(StoreError, match=r"schema 99.*install a newer unetbench"), opened(path):
             pass
     assert path.read_bytes() == content
 

@@ -42,7 +42,7 @@ def test_a_suite_is_read_from_its_folder_or_its_file() -> None:
 )
 def test_a_malformed_suite_says_what_and_where(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "suite.toml").write_text(text)
-    with pytest.raises(BadInput, match="^(?!.*\n)") as caught:
+    with pytest.raises(BadInput, match=r"^(?!.*\n)") as caught:
         read_suite(tmp_path)
     assert said in str(caught.value)
     assert "suite.toml" in str(caught.value)

@@ -43,7 +43,7 @@ class Zoo(Turns):
     def chatter(self, megabytes: int) -> dict[str, Any]:
         for _ in range(megabytes):
             sys.stdout.write("x" * (1 << 20))
-        print("the end", flush=True)
+        sys.stdout.flush()
         return {}
 
     def have_grandchild(self) -> dict[str, Any]:

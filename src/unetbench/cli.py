@@ -9,6 +9,7 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -67,15 +68,6 @@ def _run(options: Namespace, given: list[str]) -> int:
             print(f"{case.name} {case.height_px}x{case.width_px}")
         print(f"{len(cases)} cases, about {live.duration(sum(map(expected_s, cases)))} on two cores")
         return 0
-    console = Console()
-    view: live.LiveView | live.PlainLines | None = None
-
-    def observer(cases, known, finding):  # type: ignore[no-untyped-def]
-        nonlocal view
-        note = f"{suite.title} · {finding}" if finding else suite.title
-        view = live.observer(cases, known, console=console, write=_line, note=note)
-        return view
-
     plan = session.Plan(
         cases=cases,
         store=_store(options),
@@ -86,11 +78,7 @@ def _run(options: Namespace, given: list[str]) -> int:
         force=options.force,
         limit_s=options.timeout,
     )
-    try:
-        session.run(plan, observer)
-    finally:
-        if view is not None:
-            view.close()
+    session.run(plan, partial(live.observer, console=Console(), write=_line, title=suite.title))
     return _show(options)
 
 

@@ -1,4 +1,4 @@
-"""Find a decoder, rewrite or runtime by the name of its file.
+"""Find a decoder, rewrite or runtime by the name of its file, and check its options.
 
 A folder is the registry. Listing reads the files' text and imports none of them, so it is instant
 and works where a part's third-party package is missing.
@@ -7,7 +7,7 @@ and works where a part's third-party package is missing.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -17,6 +17,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
 from unetbench.errors import MissingPackage, unknown
+from unetbench.records import Choice
 
 Kind = Literal["decoder", "rewrite", "runtime"]
 _FOLDERS: Mapping[Kind, str] = MappingProxyType(
@@ -70,6 +71,21 @@ def find(kind: Kind, name: str) -> Part:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
     return Part(kind=kind, name=name, summary=summary, constants=MappingProxyType(_literals(tree)))
+
+
+def chosen(kind: Kind, choice: Choice) -> Part:
+    """Return the part that a choice names.
+
+    Raises: BadInput for an unknown part, option or value, with the nearest match.
+    """
+    part = find(kind, choice.name)
+    accepted: Mapping[str, Sequence[str]] = part.constants.get("OPTIONS", {})
+    for key, value in choice.options:
+        if key not in accepted:
+            raise unknown(f"option of {part.name}", key, accepted, f"`unetbench list {kind}s` shows them.")
+        if value not in accepted[key]:
+            raise unknown(f"value of {part.name}[{key}]", value, accepted[key], "Give one of them.")
+    return part
 
 
 def _literals(tree: ast.Module) -> dict[str, Any]:

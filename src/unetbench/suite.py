@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from itertools import product
@@ -12,7 +12,7 @@ from typing import Any
 
 from unetbench import parts
 from unetbench.errors import BadInput, unknown
-from unetbench.records import SMALLEST_SIDE_PX, Case, Choice, Network, Recipe
+from unetbench.records import SMALLEST_SIDE_PX, Case, Network, Recipe
 
 _LONGEST_SIDE_PX = 65_536  # beyond it an input alone is tens of GB: a typing error
 
@@ -127,14 +127,14 @@ def checked_recipe(text: str) -> Recipe:
     Raises: BadInput with the nearest match.
     """
     recipe = Recipe.parse(text)
-    runtime = _checked_choice("runtime", recipe.runtime)
+    runtime = parts.chosen("runtime", recipe.runtime)
     precisions = runtime.constants.get("PRECISIONS", ())
     if recipe.precision not in precisions:
         raise unknown(
             "precision", recipe.precision, precisions, f"{runtime.name} computes in {', '.join(precisions)}."
         )
     for rewrite in recipe.rewrites:
-        _checked_choice("rewrite", rewrite)
+        parts.chosen("rewrite", rewrite)
     return recipe
 
 
@@ -159,17 +159,6 @@ def encoder_tags() -> Mapping[str, tuple[str, ...]]:
     table = (Path(__file__).parent / "data" / "encoders.tsv").read_text(encoding="utf-8")
     rows = (line.split("\t") for line in table.splitlines() if not line.startswith("#"))
     return {name: tuple(filter(None, tags.split(","))) for name, tags in rows}
-
-
-def _checked_choice(kind: parts.Kind, choice: Choice) -> parts.Part:
-    part = parts.find(kind, choice.name)
-    accepted: Mapping[str, Sequence[str]] = part.constants.get("OPTIONS", {})
-    for key, value in choice.options:
-        if key not in accepted:
-            raise unknown(f"option of {part.name}", key, accepted, "See `unetbench list`.")
-        if value not in accepted[key]:
-            raise unknown(f"value of {part.name}[{key}]", value, accepted[key], "Give one of them.")
-    return part
 
 
 def _checked(file: Path, key: str, value: Any) -> Any:

@@ -40,6 +40,9 @@ class Observer(Protocol):
     def finished(self, result: Result, done: int, left_s: float) -> None:
         """A result is on the disk; so much time is expected for the cases after it."""
 
+    def close(self) -> None:
+        """The sweep is over, or was interrupted."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Sweep:
@@ -59,7 +62,7 @@ class Sweep:
     def run(self) -> None:
         """Measure every case that has no result yet, in order; each is stored before it is reported."""
         results = {result.case: result for result in self.store.results(self.session.identifier)}
-        waiting = [case for case in self.cases if not _has_result(results.get(case))]
+        waiting = [case for case in self.cases if not has_result(results.get(case))]
         done = len(self.cases) - len(waiting)
         for index, case in enumerate(waiting):
             self.observer.started(case, sum(map(self.expected_s, waiting[index:])))
@@ -126,5 +129,6 @@ def expected_s(case: Case) -> float:
     return _EXPECTED_S.get(case.recipe.runtime.name, _EXPECTED_OTHER_S)
 
 
-def _has_result(result: Result | None) -> bool:
+def has_result(result: Result | None) -> bool:
+    """Return whether a case is done: measured, or failed; one that was not run on purpose is not."""
     return result is not None and (result.failure is None or result.failure.kind != "not run")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from unetbench.errors import BadInput, WorkerLost
 from unetbench.measuring.block import Preset
 from unetbench.measuring.launch import ProcessWorker
 from unetbench.measuring.preflight import Bf16, bf16, substituted
-from unetbench.measuring.schedule import Observer, Sweep
+from unetbench.measuring.schedule import Observer, Sweep, has_result
 from unetbench.records import Case, Result
 from unetbench.store import writing
 
@@ -66,16 +66,21 @@ def run(
             for case, failure in not_run:
                 if case not in known:
                     store.append(session.identifier, case, failure)
-        Sweep(
-            cases=cases,
-            store=store,
-            session=session,
-            preset=plan.preset,
-            images=images,
-            work=work,
-            start_worker=start,
-            observer=observer(cases, [known[case] for case in cases if case in known], finding),
-        ).run()
+        done = [known[case] for case in cases if has_result(known.get(case))]
+        watcher = observer(cases, done, finding)
+        try:
+            Sweep(
+                cases=cases,
+                store=store,
+                session=session,
+                preset=plan.preset,
+                images=images,
+                work=work,
+                start_worker=start,
+                observer=watcher,
+            ).run()
+        finally:
+            watcher.close()
         shutil.rmtree(work, ignore_errors=True)  # all is measured: weights and inputs can be made again
         wanted = {*plan.cases, *cases}
         return tuple(result for result in store.results(session.identifier) if result.case in wanted)
@@ -117,7 +122,7 @@ def _worker_starter(scratch: Path, limit_s: float) -> Callable[[Case | None], Pr
 
 
 @contextmanager
-def _work_folder(store: Path) -> Any:
+def _work_folder(store: Path) -> Iterator[Path]:
     """The folder beside the store for references; what a killed run's workers left in it goes."""
     work = store.with_name(store.name + ".work")
     work.mkdir(mode=0o700, exist_ok=True)

@@ -123,12 +123,17 @@ class LiveView:
 def observer(
     cases: Sequence[Case],
     known: Sequence[Result],
+    finding: object | None,
     *,
     console: Console,
     write: Callable[[str], None],
-    note: str,
+    title: str,
 ) -> LiveView | PlainLines:
-    """Return the view that fits the output: live in a terminal, plain lines elsewhere."""
+    """Return the view that fits the output: live in a terminal, plain lines elsewhere.
+
+    The suite's title stands above it, with what was found out about the machine, where there is such.
+    """
+    note = f"{title} · {finding}" if finding else title
     if console.is_terminal:
         return LiveView(cases, known, console, note)
     return PlainLines(cases, known, write, note)

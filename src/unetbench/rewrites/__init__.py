@@ -27,7 +27,7 @@ def rewrite(model: nn.Module, *names: str) -> nn.Module:
     reports = list(getattr(model, "report", ()))
     copy = deepcopy(model)
     for name in names:
-        part = parts.find("rewrite", Choice.parse(name).name).module()
+        part = parts.chosen("rewrite", Choice.parse(name)).module()
         before = (_modules(copy), _parameters(copy))
         offered = part.offered(copy)
         copy = part.apply(copy)

@@ -71,7 +71,7 @@ def prepare(
     Raises: BadInput for an unknown runtime or precision or a wrong image; MissingPackage.
     """
     choice = Choice.parse(runtime)
-    part = parts.find("runtime", choice.name)
+    part = parts.chosen("runtime", choice)
     if precision not in part.constants["PRECISIONS"]:
         raise unknown(
             "precision", precision, part.constants["PRECISIONS"], f"That is what {choice.name} has."

@@ -1,0 +1,112 @@
+"""What the machine grants: the least of affinity, quota and physical cores."""
+
+from __future__ import annotations
+
+import pytest
+
+from unetbench import machine
+from unetbench.errors import BadInput
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The kernel's files as the test wants them; what is not there cannot be read."""
+    contents: dict[str, str] = {}
+    monkeypatch.setattr(machine, "_text", contents.get)
+    return contents
+
+
+def _cpus(monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cpus: int, per_core: int = 1) -> None:
+    monkeypatch.setattr(machine, "_affinity", lambda: set(range(cpus)))
+    for cpu in range(cpus):
+        folder = f"/sys/devices/system/cpu/cpu{cpu}/topology"
+        files[f"{folder}/physical_package_id"] = "0"
+        files[f"{folder}/core_id"] = str(cpu // per_core)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "per_core", "quota", "granted"),
+    [
+        (8, 1, {}, 8),
+        (8, 2, {}, 4),
+        (8, 1, {"/sys/fs/cgroup/cpu.max": "max 100000"}, 8),
+        (8, 1, {"/sys/fs/cgroup/cpu.max": "250000 100000"}, 2),
+        (8, 1, {"/sys/fs/cgroup/cpu.max": "50000 100000"}, 1),
+        (
+            8,
+            1,
+            {
+                "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "300000",
+                "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+            },
+            3,
+        ),
+        (8, 1, {"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1"}, 8),
+        (1, 1, {"/sys/fs/cgroup/cpu.max": "400000 100000"}, 1),
+    ],
+)
+def test_cores(
+    monkeypatch: pytest.MonkeyPatch,
+    files: dict[str, str],
+    cpus: int,
+    per_core: int,
+    quota: dict[str, str],
+    granted: int,
+) -> None:
+    _cpus(monkeypatch, files, cpus, per_core)
+    files.update(quota)
+    assert machine.granted_cores() == granted
+
+
+def test_a_topology_that_is_hidden_counts_cpus(
+    monkeypatch: pytest.MonkeyPatch, files: dict[str, str]
+) -> None:
+    monkeypatch.setattr(machine, "_affinity", lambda: {0, 1, 5})
+    assert machine.granted_cores() == 3
+
+
+def test_threads(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+    _cpus(monkeypatch, files, 4, per_core=2)
+    assert machine.threads_or_granted(None) == 2
+    assert machine.threads_or_granted(4) == 4
+    for asked in (0, 5):
+        with pytest.raises(BadInput, match="1 to 4"):
+            machine.threads_or_granted(asked)
+
+
+@pytest.mark.parametrize(
+    ("cap", "found"),
+    [
+        (None, ("avx512_bf16", "amx_bf16")),
+        ("AVX512_CORE_AMX", ("avx512_bf16", "amx_bf16")),
+        ("AVX512_CORE_BF16", ("avx512_bf16", "amx_bf16")),
+        ("avx2", ()),
+        ("AVX512_CORE_VNNI", ()),
+    ],
+)
+def test_bf16_needs_instructions_that_torch_may_use(
+    monkeypatch: pytest.MonkeyPatch, cap: str | None, found: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(machine, "_cpu_flags", lambda: frozenset({"avx2", "avx512_bf16", "amx_bf16"}))
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if cap:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", cap)
+    assert machine.bf16_instructions() == found
+    assert "avx2" in machine.instruction_sets()
+
+
+def test_a_machine_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_cpu_flags", lambda: frozenset({"avx2", "fma"}))
+    assert machine.bf16_instructions() == ()
+
+
+def test_the_control_groups_memory_counts(files: dict[str, str]) -> None:
+    total = machine.granted_memory_bytes()
+    files["/sys/fs/cgroup/memory.max"] = str(total // 2)
+    assert machine.granted_memory_bytes() == total // 2
+    files["/sys/fs/cgroup/memory.max"] = "max"
+    assert machine.granted_memory_bytes() == total
+
+
+def test_the_facts_name_the_versions_that_move_numbers() -> None:
+    assert {"python", "torch", "timm", "unetbench"} <= dict(machine.machine().versions).keys()
