@@ -78,15 +78,17 @@ def _run(options: Namespace, given: list[str]) -> int:
         force=options.force,
         limit_s=options.timeout,
     )
-    session.run(plan, partial(live.observer, console=Console(), write=_line, title=suite.title))
-    return _show(options)
+    results = session.run(plan, partial(live.observer, console=Console(), write=_line, title=suite.title))
+    _show(options)
+    return 1 if any(result.failed for result in results) else 0
 
 
 def _report(options: Namespace, given: list[str]) -> int:
-    return _show(options)
+    _show(options)
+    return 0
 
 
-def _show(options: Namespace) -> int:
+def _show(options: Namespace) -> None:
     from rich.console import Console
 
     from unetbench.reporting import report as reports
@@ -105,7 +107,6 @@ def _show(options: Namespace) -> int:
     if options.out is not None or options.command is _run:
         written = reports.write_files(report, options.out or path.parent)
         console.print(f"wrote {', '.join(map(str, written))}", highlight=False, markup=False, soft_wrap=True)
-    return 1 if options.command is _run and reports.failed(report.rows) else 0
 
 
 def _list(options: Namespace, given: list[str]) -> int:

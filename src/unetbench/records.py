@@ -267,6 +267,11 @@ class Result:
     measurements: tuple[Measurement, ...] = ()
     failure: Failure | None = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether it was tried in vain; what was not run on purpose has not failed."""
+        return self.failure is not None and self.failure.kind != "not run"
+
 
 def _differing(record: Any) -> Any:
     """The canonical form of a record: only the fields that differ from their defaults."""

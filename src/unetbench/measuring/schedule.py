@@ -131,4 +131,4 @@ def expected_s(case: Case) -> float:
 
 def has_result(result: Result | None) -> bool:
     """Return whether a case is done: measured, or failed; one that was not run on purpose is not."""
-    return result is not None and (result.failure is None or result.failure.kind != "not run")
+    return result is not None and (result.failed or bool(result.measurements))

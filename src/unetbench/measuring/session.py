@@ -16,7 +16,7 @@ from unetbench.measuring.launch import ProcessWorker
 from unetbench.measuring.preflight import Bf16, bf16, substituted
 from unetbench.measuring.schedule import Observer, Sweep, has_result
 from unetbench.records import Case, Result
-from unetbench.store import writing
+from unetbench.store import Store, writing
 
 _PROBE_LIMIT_S = 120.0
 
@@ -56,18 +56,9 @@ def run(
             fresh=plan.fresh,
         )
         start = _worker_starter(work, plan.limit_s or plan.preset.case_limit_s)
+        cases, finding = _runnable(plan, store, session.identifier, start)
         known = {result.case: result for result in store.results(session.identifier)}
-        finding = None
-        cases: Sequence[Case] = plan.cases
-        if any(case.recipe.precision == "bf16" for case in cases):
-            finding = _probed(store.facts(session.identifier).get("bf16"), start, plan.cases[0])
-            store.note(session.identifier, "bf16", {"fp32_ms": finding.fp32_ms, "bf16_ms": finding.bf16_ms})
-            cases, not_run = substituted(cases, finding, force=plan.force)
-            for case, failure in not_run:
-                if case not in known:
-                    store.append(session.identifier, case, failure)
-        done = [known[case] for case in cases if has_result(known.get(case))]
-        watcher = observer(cases, done, finding)
+        watcher = observer(cases, [known[case] for case in cases if has_result(known.get(case))], finding)
         try:
             Sweep(
                 cases=cases,
@@ -84,6 +75,25 @@ def run(
         shutil.rmtree(work, ignore_errors=True)  # all is measured: weights and inputs can be made again
         wanted = {*plan.cases, *cases}
         return tuple(result for result in store.results(session.identifier) if result.case in wanted)
+
+
+def _runnable(
+    plan: Plan, store: Store, session: int, start: Callable[[Case | None], ProcessWorker]
+) -> tuple[tuple[Case, ...], Bf16 | None]:
+    """Return the cases to run on this machine, and what was found of bf16 where a recipe asks for it.
+
+    What is found is kept in the store, and so is the reason of each case that is not run.
+    """
+    if all(case.recipe.precision != "bf16" for case in plan.cases):
+        return tuple(plan.cases), None
+    finding = _probed(store.facts(session).get("bf16"), start, plan.cases[0])
+    store.note(session, "bf16", {"fp32_ms": finding.fp32_ms, "bf16_ms": finding.bf16_ms})
+    cases, not_run = substituted(plan.cases, finding, force=plan.force)
+    known = {result.case for result in store.results(session)}
+    for case, failure in not_run:
+        if case not in known:
+            store.append(session, case, failure)
+    return cases, finding
 
 
 def probe_bf16(scratch: Path) -> Bf16:

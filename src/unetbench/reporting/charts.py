@@ -6,7 +6,6 @@ appear at once.
 
 from __future__ import annotations
 
-import io
 import os
 import textwrap
 from collections import Counter
@@ -42,6 +41,16 @@ _SHAPES = {"circle": 1.0, "square": _REACHES, "diamond": 1.0, "triangle-up": _RE
 
 _LEGEND_Y_PX = HEIGHT_PX + 72  # below the axis and its title
 _COLOR_X_PX, _SIZE_X_PX = 535, 725  # of their legends; the recipes' starts at the left edge
+
+# What a tooltip tells, in this order; those of a row come with its field's name.
+_TEXTS = {"network": "Network", "recipe": "Fastest recipe", "input": "Input", "speedup": "Speed-up"}
+_FIGURES = {
+    "images_per_s": "Images/s",
+    "median_ms": "Median of a run (ms)",
+    "parameters_m": "Parameters (millions)",
+    "encoder_parameters_m": "Encoder parameters (millions)",
+    "peak_mb": "Peak memory (MB)",
+}
 
 Point = dict[str, Any]  # one datum of the specification
 
@@ -82,23 +91,15 @@ def write_png(chart: alt.TopLevelMixin, path: Path) -> None:
     Raises: BadInput for another suffix; StoreError where the folder cannot be written.
     """
     kinds: dict[str, Literal["png", "svg"]] = {".png": "png", ".svg": "svg"}
-    if path.suffix.lower() not in kinds:
+    kind = kinds.get(path.suffix.lower())
+    if kind is None:
         raise BadInput(f"chart file {str(path)!r} is neither .png nor .svg: give it one of these suffixes.")
-    drawn = io.BytesIO()
-    kind = kinds[path.suffix.lower()]
-    if kind == "png":
-        chart.save(drawn, format=kind, scale_factor=_SCALE)
-    else:
-        text = io.StringIO()
-        chart.save(text, format=kind)
-        drawn.write(text.getvalue().encode())
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as stream:
-                stream.write(drawn.getvalue())
-                stream.flush()
+            chart.save(temporary, format=kind, scale_factor=_SCALE)
+            with temporary.open("r+b") as stream:
                 os.fsync(stream.fileno())
             temporary.replace(path)
         finally:
@@ -132,7 +133,7 @@ class _Axis:
         return self.low * exp(share * log(self.high / self.low))
 
     def channel(self, title: str) -> dict[str, Any]:
-        """Return what every layer must say alike: scale, title and at least five round ticks, if it can be."""
+        """Return what every layer must say alike: title, scale and, where it can be, five round ticks."""
         import altair as alt
 
         ticks: list[float] = []
@@ -149,27 +150,20 @@ class _Axis:
 
 def _drawable(row: Row) -> bool:
     """Whether a row has a place on two logarithmic axes, a size and a colour."""
-    placed = (row.parameters_m or 0) > 0 and (row.images_per_s or 0) > 0
-    return placed and row.peak_mb is not None and row.encoder_parameters_m is not None
+    return bool(row.parameters_m and row.images_per_s) and None not in (row.peak_mb, row.encoder_parameters_m)
 
 
 def _points(winners: Sequence[Row], rows: Sequence[Row]) -> list[Point]:
     """Return what is drawn and told of each network, the fastest first."""
     references = {_compared(row): row.images_per_s for row in rows if row.recipe == str(REFERENCE)}
     return [
-        {
+        {field: getattr(row, field) for field in ("recipe", *_FIGURES)}
+        | {
             "label": name,
             "network": f"{row.encoder}/{row.decoder}",
-            "recipe": row.recipe,
-            "input": f"{row.batch} × {row.size}",
-            "threads": row.threads,
-            "images_per_s": row.images_per_s,
-            "median_ms": row.median_ms,
+            "input": f"{row.batch} × {row.size} px, {row.threads} threads",
             "reference": None if row.recipe == str(REFERENCE) else references.get(_compared(row)),
-            "speedup": f"{row.speedup:.2f}" if row.speedup else "not known",
-            "parameters_m": row.parameters_m,
-            "encoder_parameters_m": row.encoder_parameters_m,
-            "peak_mb": row.peak_mb,
+            "speedup": f"{row.speedup:.2f} times {REFERENCE}" if row.speedup else "not known",
         }
         for row, name in zip(winners, _names(winners), strict=True)
     ]
@@ -250,22 +244,17 @@ def _layers(points: list[Point], labels: list[Point], x: _Axis, y: _Axis) -> lis
     led = at([label for label in labels if "x1" in label], "x1", "y1")
     small_in_front = sorted(points, key=lambda point: -float(point["peak_mb"]))
     names = at(labels, "x", "y").encode(text="label:N")
-    # `filled` although a tick has no inside: the recipes' legend takes its symbols from here.
-    tick: dict[str, Any] = {
-        "filled": True,
-        "fill": _QUIET,
-        "stroke": _FAINT,
-        "strokeWidth": 1.6,
-        "opacity": 1,
-    }
     font: dict[str, Any] = {"fontSize": _LABEL_PX, "baseline": "middle"}
     return [
         compared.mark_rule(color="#d5dae1", strokeWidth=1).encode(y2="images_per_s"),
-        compared.mark_point(size=_TICK_PX**2, **tick).encode(shape=alt.datum(_REFERENCE_NAME)),
+        # `filled` although a tick has no inside: the recipes' legend takes its symbols from here.
+        compared.mark_point(filled=True, fill=_QUIET, stroke=_FAINT, strokeWidth=1.6, opacity=1).encode(
+            size=alt.value(_TICK_PX**2), shape=alt.datum(_REFERENCE_NAME)
+        ),
         led.mark_rule(color=_FAINT, strokeWidth=0.8).encode(x2="x2", y2="y2"),
         at(small_in_front, "parameters_m", "images_per_s")
         .mark_point(filled=True, opacity=0.92, stroke="white", strokeWidth=0.8)
-        .encode(size=_size(points), color=_color(points), shape=_shape(points), tooltip=_tooltip()),
+        .encode(**_channels(points)),
         names.mark_text(stroke="white", strokeWidth=3, strokeJoin="round", **font),
         names.mark_text(color=_INK, **font),
     ]
@@ -277,43 +266,33 @@ def _shapes(points: Sequence[Point]) -> dict[str, str]:
     return {recipe: list(_SHAPES)[place % len(_SHAPES)] for place, (recipe, _) in enumerate(recipes)}
 
 
-def _shape(points: Sequence[Point]) -> alt.Shape:
-    """Return the scale and legend of the recipes, the reference's tick last."""
+def _channels(points: Sequence[Point]) -> dict[str, Any]:
+    """Return size, colour, shape and tooltip of the points, each with its scale and legend."""
     import altair as alt
 
+    peak_mb, encoder_m = _largest(points, "peak_mb"), _largest(points, "encoder_parameters_m")
+    least_mb = peak_mb * _SMALLEST_PX2 / _BIGGEST_PX2  # above it, area is in proportion
+    size = alt.Scale(domain=[least_mb, peak_mb], range=[_SMALLEST_PX2, _BIGGEST_PX2], clamp=True)
+    sizes = alt.Legend(legendX=_SIZE_X_PX, values=_round_values(peak_mb)[-3:], symbolFillColor=_QUIET)
+    # Without viridis's yellow, which is too pale on white; by the root, since most encoders are small.
+    scheme = alt.SchemeParams(name="viridis", extent=[0, 0.82])
+    color = alt.Scale(scheme=scheme, domain=[0, encoder_m], type="sqrt")
+    colors = alt.Legend(legendX=_COLOR_X_PX, values=_round_values(encoder_m)[-5::2])
     shapes = _shapes(points)
     if any(point["reference"] for point in points):
-        shapes[_REFERENCE_NAME] = "stroke"
+        shapes[_REFERENCE_NAME] = "stroke"  # a level line
+    shape = alt.Scale(domain=list(shapes), range=list(shapes.values()))
     column_px = max(text_width(name, _TEXT_PX) for name in shapes) + 40  # with its symbol and padding
-    legend = alt.Legend(
-        legendX=0, columns=2 if 2 * column_px < _COLOR_X_PX else 1, symbolSize=100, symbolFillColor=_QUIET
-    )
-    scale = alt.Scale(domain=list(shapes), range=list(shapes.values()))
-    return alt.Shape("recipe:N", title="Fastest recipe", scale=scale, legend=legend)
-
-
-def _size(points: Sequence[Point]) -> alt.Size:
-    """Return the scale and legend of the peak memory: area in proportion, from zero."""
-    import altair as alt
-
-    largest = _largest(points, "peak_mb")
-    floor_mb = largest * _SMALLEST_PX2 / _BIGGEST_PX2
-    scale = alt.Scale(domain=[floor_mb, largest], range=[_SMALLEST_PX2, _BIGGEST_PX2], clamp=True)
-    legend = alt.Legend(legendX=_SIZE_X_PX, values=_round_values(largest)[-3:], symbolFillColor=_QUIET)
-    return alt.Size("peak_mb:Q", title="Peak memory (MB)", scale=scale, legend=legend)
-
-
-def _color(points: Sequence[Point]) -> alt.Color:
-    """Return the scale and legend of the encoders' sizes, without viridis's yellow: too pale on white."""
-    import altair as alt
-
-    largest = _largest(points, "encoder_parameters_m")
-    scheme = alt.SchemeParams(name="viridis", extent=[0, 0.82])
-    scale = alt.Scale(scheme=scheme, domain=[0, largest], type="sqrt")  # most encoders are small
-    legend = alt.Legend(legendX=_COLOR_X_PX, values=_round_values(largest)[-5::2])
-    return alt.Color(
-        "encoder_parameters_m:Q", title="Encoder parameters (millions)", scale=scale, legend=legend
-    )
+    columns = 2 if 2 * column_px < _COLOR_X_PX else 1
+    recipes = alt.Legend(legendX=0, columns=columns, symbolSize=100, symbolFillColor=_QUIET)
+    color_title = _FIGURES["encoder_parameters_m"]
+    return {
+        "size": alt.Size("peak_mb:Q", title=_FIGURES["peak_mb"], scale=size, legend=sizes),
+        "color": alt.Color("encoder_parameters_m:Q", title=color_title, scale=color, legend=colors),
+        "shape": alt.Shape("recipe:N", title="Fastest recipe", scale=shape, legend=recipes),
+        "tooltip": [alt.Tooltip(f"{field}:N", title=title) for field, title in _TEXTS.items()]
+        + [alt.Tooltip(f"{field}:Q", title=title, format=".3~r") for field, title in _FIGURES.items()],
+    }
 
 
 def _largest(points: Sequence[Point], field: str) -> float:
@@ -326,20 +305,6 @@ def _round_values(largest: float) -> list[float]:
     return [value for value in values if value <= largest]
 
 
-def _tooltip() -> list[alt.Tooltip]:
-    import altair as alt
-
-    told = {"network": "Network", "recipe": "Fastest recipe", "input": "Batch × size (px)"}
-    told |= {"threads": "Threads", "speedup": f"Speed-up over {REFERENCE}"}
-    figures = {"images_per_s": "Images/s", "median_ms": "Median of a run (ms)"}
-    figures |= {"parameters_m": "Parameters (millions)", "peak_mb": "Peak memory (MB)"}
-    figures |= {"encoder_parameters_m": "Encoder parameters (millions)"}
-    return [
-        *(alt.Tooltip(f"{field}:N", title=title) for field, title in told.items()),
-        *(alt.Tooltip(f"{field}:Q", title=title, format=".3~r") for field, title in figures.items()),
-    ]
-
-
 def _look() -> dict[str, Any]:
     """Return the theme: a quiet grid, no frame, margins all around, the legends below."""
     text = {"labelColor": _QUIET, "titleColor": _INK, "labelFontSize": _TEXT_PX}
@@ -347,11 +312,8 @@ def _look() -> dict[str, Any]:
     axis = text | lines | {"titleFontSize": 13, "titleFontWeight": "normal", "titlePadding": 12}
     legend = text | {"orient": "none", "legendY": _LEGEND_Y_PX, "direction": "horizontal", "labelLimit": 490}
     legend |= {"titleFontSize": _TEXT_PX, "rowPadding": 5, "columnPadding": 16}
+    legend |= {"gradientLength": 150, "gradientThickness": 10}
     title = {"anchor": "start", "frame": "group", "offset": 22, "fontSize": 20, "color": _INK}
     title |= {"subtitleFontSize": 13, "subtitleColor": _QUIET, "subtitlePadding": 6}
     page = {"font": _FONT, "background": "white", "padding": 24, "view": {"stroke": None}}
-    return page | {
-        "axis": axis,
-        "legend": legend | {"gradientLength": 150, "gradientThickness": 10},
-        "title": title,
-    }
+    return page | {"axis": axis, "legend": legend, "title": title}

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import cos, hypot, inf, pi, sin, sqrt
-from random import Random
 
 Segment = tuple[float, float, float, float]  # x1, y1, x2, y2
 
@@ -23,10 +22,8 @@ _CROWDED_PX = 10.0  # a foreign disc nearer than this makes it unclear whose lab
 _LEVEL_PX = 26.0  # the same for a disc at the height of the text, where it reads as the disc's own
 _RINGS_PX = (12.0, 20.0, 30.0, 42.0, 56.0, 72.0, 92.0, 116.0)  # full: anywhere in the plot
 _ANGLES = 16  # of candidates on a ring: neighbours overlap by half
-_SWEEPS = 4  # repairs rarely change anything after the third
+_SWEEPS = 6  # repairs rarely change anything after the third
 _WISHES = 24  # the cheapest places that another label may be asked to leave
-_ATTEMPTS = 12  # more find nothing better, and fewer will do
-_PATIENCE = 100  # where labels times attempts would come to more: a second in the worst case
 
 # Costs in pixels of leader line: how much longer a line may be to avoid each.
 _LEADER = 14.0  # a line at all
@@ -37,24 +34,19 @@ _UNPLACED = 1e6  # more than any place costs
 _LEFT = 1.0  # a label to the right is read first,
 _LIFTED = 3.0  # and best at the height of its point
 
-# Widths of Helvetica, which Arial and Liberation Sans share. Units: thousandths of the font size.
+# Widths of Helvetica, which Arial and Liberation Sans share, rounded up where few letters have them.
+# Units: thousandths of the font size.
 _WIDTHS = {
-    191: "'",
-    222: "ijl",
+    222: "ijl'",
     278: " !,./:;I[\\]ft|",
     333: "()-`r",
-    355: '"{}',
-    389: "*",
-    469: "^",
-    500: "Jcksvxyz",
+    389: '"{}*',
+    500: "Jcksvxyz^",
     556: "#$0123456789?L_abdeghnopqu",
-    584: "+<=>~",
-    611: "FTZ",
+    611: "FTZ+<=>~",
     667: "&ABEKPSVXY",
     722: "CDHNRUw",
-    778: "GOQ",
-    833: "Mm",
-    944: "W",
+    833: "GOQMm",
 }
 _WIDTH_OF = {character: width for width, characters in _WIDTHS.items() for character in characters}
 _WIDEST = 1015  # of `@`, and taken for any character that is not listed
@@ -101,14 +93,11 @@ class Placement:
 
     box: Box
     leader: Segment | None
-    cost: float  # for itself, in pixels of leader line: what better places were refused
+    cost: float  # by itself, in pixels of leader line
 
 
 def text_width(text: str, font_px: float) -> float:
-    """Return the width of a text in Arial, Helvetica or Liberation Sans; never too small but for emoji.
-
-    Units: pixels.
-    """
+    """Return the width in pixels of a text in Arial, Helvetica or Liberation Sans, or slightly more."""
     return sum(_WIDTH_OF.get(character, _WIDEST) for character in text) * font_px / 1000
 
 
@@ -117,7 +106,6 @@ def place_labels(targets: Sequence[Target], bounds: Box) -> tuple[Placement | No
 
     Placed labels stay within the bounds and overlap neither each other nor any disc. Leader lines
     avoid discs, labels and each other where they can.
-    Shapes: as many placements as targets.
     """
     return _Board(tuple(targets), bounds).solve()
 
@@ -126,8 +114,7 @@ class _Board:
     """The targets with the places chosen so far."""
 
     def __init__(self, targets: tuple[Target, ...], bounds: Box) -> None:
-        self.targets = targets
-        self.bounds = bounds
+        self.targets, self.bounds = targets, bounds
         self.placed: dict[int, Placement] = {}
         self.near = {
             index: sorted(self._judged(index, _around(target)), key=lambda place: place.cost)
@@ -136,35 +123,25 @@ class _Board:
         }
 
     def solve(self) -> tuple[Placement | None, ...]:
-        """Return the best places of several attempts, which differ in who chooses first."""
+        """Let each label choose in turn, then again until none finds a better place."""
         # Those with the fewest free places choose first: the others can still give way.
-        order = sorted(self.near, key=lambda index: (len(self.near[index]), index))
-        shuffle = Random(0).shuffle  # a fixed seed: the same chart every time
-        best, least = dict[int, Placement](), inf
-        for _ in range(max(1, min(_ATTEMPTS, _PATIENCE // (len(order) + 1)))):
-            self.placed = {}
-            self._settle(order)
-            cost = sum(self._cost(self.placed.get(index)) for index in order)
-            if cost < least:
-                best, least = self.placed, cost
-            shuffle(order)
-        return tuple(best.get(index) for index in range(len(self.targets)))
-
-    def _settle(self, order: Sequence[int]) -> None:
-        """Let each label choose in turn, and again until none finds a better place."""
+        order = sorted(self.near, key=lambda index: len(self.near[index]))
         for _ in range(_SWEEPS):
             before = dict(self.placed)
             for index in order:
                 self.placed.pop(index, None)  # its own place must not stand in its way
-                if place := self._best(index):
-                    self.placed[index] = place
+                self._put(index, self._best(index))
             for index in order:
                 self._displace(index)
             if self.placed == before:
                 break
         for index in order:
-            if index not in self.placed and (place := self._anywhere(index)):
-                self.placed[index] = place
+            self._put(index, self.placed.get(index) or self._anywhere(index))
+        return tuple(self.placed.get(index) for index in range(len(self.targets)))
+
+    def _put(self, index: int, place: Placement | None) -> None:
+        if place:
+            self.placed[index] = place
 
     def _displace(self, index: int) -> None:
         """Take a better place from the one label in it, where both together gain by that."""
@@ -173,27 +150,19 @@ class _Board:
         for place in self.near[index][:_WISHES]:
             if place.cost >= now:
                 break
-            holders = [other for other, taken in self.placed.items() if _near(place.box, taken.box)]
-            if len(holders) == 1 and self._exchange(index, place, mine, holders[0]):
+            holders = self._holders(place.box)
+            if len(holders) != 1:
+                continue
+            theirs = self.placed.pop(holders[0])
+            together = self._cost(mine) + self._cost(theirs)
+            self.placed[index] = place
+            other = self._best(holders[0])
+            if other and self._cost(place) + self._cost(other) < together:
+                self.placed[holders[0]] = other
                 return
-        if mine:
-            self.placed[index] = mine
-
-    def _exchange(self, index: int, place: Placement, mine: Placement | None, holder: int) -> bool:
-        """Move a label to a place, and the place's holder elsewhere, unless that costs more."""
-        theirs = self.placed.pop(holder)
-        now = self._cost(mine) + self._cost(theirs)
-        self.placed[index] = place
-        other = self._best(holder)
-        if self._cost(place) + self._cost(other) < now and other:
-            self.placed[holder] = other
-            return True
-        del self.placed[index]
-        self.placed[holder] = theirs
-        return False
-
-    def _cost(self, place: Placement | None) -> float:
-        return place.cost + self._crossings(place) if place else _UNPLACED
+            del self.placed[index]
+            self.placed[holders[0]] = theirs
+        self._put(index, mine)
 
     def _judged(self, index: int, boxes: Iterable[tuple[Box, float | None]]) -> Iterator[Placement]:
         """Yield the boxes that lie within the bounds and on no disc as places with their costs."""
@@ -206,13 +175,11 @@ class _Board:
             if min(gaps, default=inf) < _CLEARANCE_PX:
                 continue
             cost = sum(_doubt(box, other, gap) for other, gap in zip(others, gaps, strict=True))
-            if preference is not None:
-                yield Placement(box=box, leader=None, cost=cost + preference)
-                continue
-            leader = _leader(target, box)
-            cost += _LEADER + _gap(box, target)
-            cost += _CROSSES_DISC * sum(_passes(leader, other) for other in others)
-            yield Placement(box=box, leader=leader, cost=cost)
+            leader = _leader(target, box) if preference is None else None
+            if leader:
+                cost += _LEADER + _gap(box, target)
+                cost += _CROSSES_DISC * sum(_passes(leader, other) for other in others)
+            yield Placement(box=box, leader=leader, cost=cost + (preference or 0.0))
 
     def _best(self, index: int) -> Placement | None:
         """Return the cheapest free place near a target beside the labels placed now."""
@@ -220,32 +187,38 @@ class _Board:
         for place in self.near[index]:
             if place.cost >= least:
                 break
-            if self._free(place.box) and (cost := place.cost + self._crossings(place)) < least:
+            if not self._holders(place.box) and (cost := self._cost(place)) < least:
                 best, least = place, cost
         return best
 
     def _anywhere(self, index: int) -> Placement | None:
         """Return the cheapest free place of the whole plot."""
         everywhere = _everywhere(self.targets[index], self.bounds)
-        boxes = ((box, None) for box in everywhere if self._free(box))
+        boxes = ((box, None) for box in everywhere if not self._holders(box))
         return min(self._judged(index, boxes), key=self._cost, default=None)
 
-    def _free(self, box: Box) -> bool:
-        """Whether a box keeps clear of all labels placed now."""
-        return not any(_near(box, other.box) for other in self.placed.values())
+    def _holders(self, box: Box) -> list[int]:
+        """Return the labels that a box overlaps or touches."""
+        left, right = box.left - _WORD_PX, box.right + _WORD_PX
+        top, bottom = box.top - _CLEARANCE_PX, box.bottom + _CLEARANCE_PX
+        return [
+            index
+            for index, place in self.placed.items()
+            if left < place.box.right
+            and place.box.left < right
+            and top < place.box.bottom
+            and place.box.top < bottom
+        ]
 
-    def _crossings(self, place: Placement) -> float:
-        """Return what the crossings of leaders with labels and with each other cost."""
-        cost = 0.0
+    def _cost(self, place: Placement | None) -> float:
+        """Return what a place costs with the crossings of its leader and of the other labels'."""
+        if place is None:
+            return _UNPLACED
+        cost = place.cost
         for other in self.placed.values():
-            if other is place:
-                continue
-            if place.leader and _cuts(place.leader, other.box):
-                cost += _CROSSES_LABEL
-            if other.leader and _cuts(other.leader, place.box):
-                cost += _CROSSES_LABEL
-            if place.leader and other.leader and _cross(place.leader, other.leader):
-                cost += _CROSSES_LEADER
+            if other is not place:
+                crossings = _cuts(place.leader, other.box) + _cuts(other.leader, place.box)
+                cost += _CROSSES_LABEL * crossings + _CROSSES_LEADER * _cross(place.leader, other.leader)
         return cost
 
 
@@ -271,24 +244,10 @@ def _at(target: Target, gap: float, angle: float) -> Box:
 def _everywhere(target: Target, bounds: Box) -> Iterator[Box]:
     """Yield boxes that cover the bounds, half overlapping each other."""
     across, down = max(target.width / 2, 1.0), max(target.height / 2, 1.0)
-    columns = int(max(0.0, bounds.right - bounds.left - target.width) / across) + 1
-    lines = int(max(0.0, bounds.bottom - bounds.top - target.height) / down) + 1
-    for line in range(lines):
-        for column in range(columns):
+    for line in range(int((bounds.bottom - bounds.top) / down)):
+        for column in range(int((bounds.right - bounds.left) / across)):
             left, top = bounds.left + column * across, bounds.top + line * down
-            box = Box(left, top, left + target.width, top + target.height)
-            if box.within(bounds):
-                yield box
-
-
-def _near(one: Box, other: Box) -> bool:
-    """Whether two labels overlap or touch."""
-    return (
-        one.left < other.right + _WORD_PX
-        and other.left < one.right + _WORD_PX
-        and one.top < other.bottom + _CLEARANCE_PX
-        and other.top < one.bottom + _CLEARANCE_PX
-    )
+            yield Box(left, top, left + target.width, top + target.height)
 
 
 def _gap(box: Box, disc: Target) -> float:
@@ -306,8 +265,7 @@ def _doubt(box: Box, disc: Target, gap: float) -> float:
 def _leader(target: Target, box: Box) -> Segment:
     """Return the line from a disc's edge to the nearest point of its label."""
     x, y = box.nearest(target.x, target.y)
-    length = hypot(x - target.x, y - target.y) or 1.0
-    share = target.radius / length
+    share = target.radius / (hypot(x - target.x, y - target.y) or 1.0)
     return target.x + (x - target.x) * share, target.y + (y - target.y) * share, x, y
 
 
@@ -315,27 +273,26 @@ def _passes(line: Segment, disc: Target) -> bool:
     """Whether a line comes over a disc."""
     x1, y1, x2, y2 = line
     squared = (x2 - x1) ** 2 + (y2 - y1) ** 2
-    along = ((disc.x - x1) * (x2 - x1) + (disc.y - y1) * (y2 - y1)) / squared if squared else 0.0
-    along = max(0.0, min(1.0, along))
+    along = ((disc.x - x1) * (x2 - x1) + (disc.y - y1) * (y2 - y1)) / (squared or 1.0)
+    along = max(0.0, min(1.0, along))  # where on the line the disc is nearest
     return hypot(x1 + along * (x2 - x1) - disc.x, y1 + along * (y2 - y1) - disc.y) < disc.radius + 1.0
 
 
-def _cuts(line: Segment, box: Box) -> bool:
-    """Whether a line crosses a box: one of its diagonals, or lies within it."""
-    x1, y1, x2, y2 = line
-    if max(x1, x2) < box.left or min(x1, x2) > box.right or max(y1, y2) < box.top or min(y1, y2) > box.bottom:
+def _cuts(line: Segment | None, box: Box) -> bool:
+    """Whether a line crosses a box: one of its diagonals, or starts within it."""
+    if line is None or max(line[1], line[3]) < box.top or min(line[1], line[3]) > box.bottom:
         return False
     falling = (box.left, box.top, box.right, box.bottom)
     rising = (box.left, box.bottom, box.right, box.top)
-    return _cross(line, falling) or _cross(line, rising) or box.nearest(x1, y1) == (x1, y1)
+    return _cross(line, falling) or _cross(line, rising) or box.nearest(*line[:2]) == line[:2]
 
 
-def _cross(one: Segment, other: Segment) -> bool:
+def _cross(one: Segment | None, other: Segment | None) -> bool:
     """Whether two segments cross each other properly."""
-    return (
-        _side(one, other[0], other[1]) * _side(one, other[2], other[3]) < 0
-        and _side(other, one[0], one[1]) * _side(other, one[2], one[3]) < 0
-    )
+    if one is None or other is None:
+        return False
+    parted = _side(one, other[0], other[1]) * _side(one, other[2], other[3]) < 0
+    return parted and _side(other, one[0], one[1]) * _side(other, one[2], one[3]) < 0
 
 
 def _side(line: Segment, x: float, y: float) -> float:

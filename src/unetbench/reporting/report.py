@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -127,11 +127,6 @@ def markdown(report: Report, *, fastest: bool = False) -> str:
         [[column.text(row) for column in columns] for row in rows],
         (report.conditions(), *report.notes()),
     )
-
-
-def failed(rows: Sequence[Row]) -> int:
-    """Return how many rows failed; those not run on purpose have not."""
-    return sum(row.status not in ("ok", "not run") for row in rows)
 
 
 def _agreed(values: Iterable[str]) -> str:
