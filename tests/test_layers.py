@@ -79,7 +79,7 @@ def test_printing_and_leaving_are_the_command_lines_alone(path: Path) -> None:
 def test_files_stay_small_and_say_what_they_are_for(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert ast.get_docstring(ast.parse(text)), f"{_place(path)} has no docstring"
-    assert len(text.splitlines()) <= 300, f"{_place(path)} has outgrown a reader's five minutes"
+    assert len(text.splitlines()) <= 320, f"{_place(path)} has outgrown a reader's five minutes"
 
 
 def test_the_parent_and_the_reading_side_load_nothing_heavy() -> None:

@@ -36,15 +36,14 @@ _BIGGEST_PX2 = 620.0  # symbol of the largest memory: 25 px across
 _SMALLEST_PX2 = 30.0  # still visible, where one network needs 20 times another's memory
 _TICK_PX = 12.0  # width of the reference's tick
 _REFERENCE_NAME = f"{REFERENCE}, for comparison"
-_REACHES = 1.12  # times a circle's radius: corners of squares and triangles, which text nearly clears
-_SHAPES = {"circle": 1.0, "square": _REACHES, "diamond": 1.0, "triangle-up": _REACHES, "cross": 1.0}
+# How far a shape's corners reach, in radii of the circle; text may come a little nearer than that.
+_SHAPES = {"circle": 1.0, "square": 1.12, "diamond": 1.0, "triangle-up": 1.12, "cross": 1.0}
 
 _LEGEND_Y_PX = HEIGHT_PX + 72  # below the axis and its title
 _COLOR_X_PX, _SIZE_X_PX = 535, 725  # of their legends; the recipes' starts at the left edge
 
-# What a tooltip tells, in this order; those of a row come with its field's name.
 _TEXTS = {"network": "Network", "recipe": "Fastest recipe", "input": "Input", "speedup": "Speed-up"}
-_FIGURES = {
+_FIGURES = {  # fields of a row
     "images_per_s": "Images/s",
     "median_ms": "Median of a run (ms)",
     "parameters_m": "Parameters (millions)",
@@ -77,12 +76,8 @@ def throughput_chart(rows: Sequence[Row], *, title: str, subtitle: str) -> alt.L
     if len(labels) < len(points):
         lines.append(f"{len(labels)} of {len(points)} networks are named.")
     heading = alt.TitleParams(textwrap.wrap(title, _TITLE_CHARACTERS) or "", subtitle=lines)
-    chart: alt.LayerChart = (
-        alt.layer(*_layers(points, labels, x, y))
-        .properties(width=WIDTH_PX, height=HEIGHT_PX, title=heading)
-        .configure(**_look())
-    )
-    return chart
+    layers = _layers(points, labels, x, y)
+    return alt.LayerChart(layer=layers, width=WIDTH_PX, height=HEIGHT_PX, title=heading, config=_look())
 
 
 def write_png(chart: alt.TopLevelMixin, path: Path) -> None:
@@ -136,7 +131,6 @@ class _Axis:
         """Return what every layer must say alike: title, scale and, where it can be, five round ticks."""
         import altair as alt
 
-        ticks: list[float] = []
         decades = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
         for steps in ("1", "1 3", "1 2 5", "1 1.5 2 3 5 7", "1 2 3 4 5 6 7 8 9"):
             every = [float(f"{step}e{decade}") for decade in decades for step in steps.split()]
@@ -179,15 +173,12 @@ def _names(winners: Sequence[Row]) -> list[str]:
     bare = {row.encoder: row.encoder.partition(".")[0] for row in winners}
     shared = Counter(bare.values())
 
-    def differing(row: Row, field: str, form: str) -> str:
-        several = len({getattr(other, field) for other in winners}) > 1
-        return form.format(getattr(row, field)) if several else ""
-
     forms = {"decoder": "/{}", "size": " @{}", "batch": ", batch {}", "classes": ", {} classes"}
     forms["threads"] = ", {} threads"
+    differing = [field for field in forms if len({getattr(row, field) for row in winners}) > 1]
     return [
         (bare[row.encoder] if shared[bare[row.encoder]] == 1 else row.encoder)
-        + "".join(differing(row, field, form) for field, form in forms.items())
+        + "".join(forms[field].format(getattr(row, field)) for field in differing)
         for row in winners
     ]
 
@@ -197,17 +188,11 @@ def _labels(points: Sequence[Point], x: _Axis, y: _Axis) -> list[Point]:
     largest, shapes, named = _largest(points, "peak_mb"), _shapes(points), _worth_a_name(points)
     targets, ticks = [], []
     for index, point in enumerate(points):
-        across = x.pixel(point["parameters_m"])
+        across, up = x.pixel(point["parameters_m"]), y.pixel(point["images_per_s"])
         area = max(_SMALLEST_PX2, _BIGGEST_PX2 * point["peak_mb"] / largest)
-        targets.append(
-            Target(
-                x=across,
-                y=y.pixel(point["images_per_s"]),
-                radius=sqrt(area) / 2 * _SHAPES[shapes[point["recipe"]]],
-                width=text_width(point["label"], _LABEL_PX) if index in named else 0.0,
-                height=_LABEL_PX,
-            )
-        )
+        radius = sqrt(area) / 2 * _SHAPES[shapes[point["recipe"]]]
+        width = text_width(point["label"], _LABEL_PX) if index in named else 0.0
+        targets.append(Target(x=across, y=up, radius=radius, width=width, height=_LABEL_PX))
         if point["reference"]:
             ticks.append(Target(x=across, y=y.pixel(point["reference"]), radius=_TICK_PX / 4))
     places = place_labels([*targets, *ticks], Box(4, 4, WIDTH_PX - 4, HEIGHT_PX - 4))
@@ -244,7 +229,6 @@ def _layers(points: list[Point], labels: list[Point], x: _Axis, y: _Axis) -> lis
     led = at([label for label in labels if "x1" in label], "x1", "y1")
     small_in_front = sorted(points, key=lambda point: -float(point["peak_mb"]))
     names = at(labels, "x", "y").encode(text="label:N")
-    font: dict[str, Any] = {"fontSize": _LABEL_PX, "baseline": "middle"}
     return [
         compared.mark_rule(color="#d5dae1", strokeWidth=1).encode(y2="images_per_s"),
         # `filled` although a tick has no inside: the recipes' legend takes its symbols from here.
@@ -255,8 +239,8 @@ def _layers(points: list[Point], labels: list[Point], x: _Axis, y: _Axis) -> lis
         at(small_in_front, "parameters_m", "images_per_s")
         .mark_point(filled=True, opacity=0.92, stroke="white", strokeWidth=0.8)
         .encode(**_channels(points)),
-        names.mark_text(stroke="white", strokeWidth=3, strokeJoin="round", **font),
-        names.mark_text(color=_INK, **font),
+        names.mark_text(stroke="white", strokeWidth=3, strokeJoin="round"),
+        names.mark_text(color=_INK),
     ]
 
 
@@ -315,5 +299,6 @@ def _look() -> dict[str, Any]:
     legend |= {"gradientLength": 150, "gradientThickness": 10}
     title = {"anchor": "start", "frame": "group", "offset": 22, "fontSize": 20, "color": _INK}
     title |= {"subtitleFontSize": 13, "subtitleColor": _QUIET, "subtitlePadding": 6}
-    page = {"font": _FONT, "background": "white", "padding": 24, "view": {"stroke": None}}
+    page: dict[str, Any] = {"font": _FONT, "background": "white", "padding": 24, "view": {"stroke": None}}
+    page["text"] = {"fontSize": _LABEL_PX}  # upright and centred on its anchor, as the labels' places are
     return page | {"axis": axis, "legend": legend, "title": title}

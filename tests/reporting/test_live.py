@@ -1,0 +1,150 @@
+"""A sweep is seen while it runs: whole in a terminal of 80 x 24, a line each elsewhere."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.samples import case, measurement
+from unetbench.records import Case, Failure, Result
+from unetbench.reporting import live
+from unetbench.reporting.live import LiveView, PlainLines, duration, observer
+from unetbench.suite import read_suite
+
+CASES = read_suite(Path(__file__).parents[2] / "benchmarks" / "unet_decoder").cases(threads=2)
+FAILURE = Failure(stage="run", kind="timeout", message="no answer within 900 s")
+NOT_RUN = Failure(stage="preflight", kind="not run", message="emulated")
+
+
+def _measured(of: Case, run_ms: float = 100.0) -> Result:
+    return Result(case=of, session=1, measurements=(measurement(run_ms),))
+
+
+def _console(width: int = 80, height: int = 24) -> Console:
+    return Console(record=True, force_terminal=True, width=width, height=height, file=io.StringIO())
+
+
+def _screen(known: list[Result], *, width: int = 80, height: int = 24, note: str = "") -> list[str]:
+    """The lines that the view wants to draw while the next case runs."""
+    console = _console(width, height)
+    view = LiveView(CASES, known, console, note)
+    view.started(CASES[min(len(known), len(CASES) - 1)], 600.0)
+    view.phase("compiling")
+    drawn = view._drawn()
+    view.close()
+    text = Console(record=True, width=width, height=height, file=io.StringIO())
+    text.print(drawn)
+    return text.export_text().splitlines()
+
+
+@pytest.mark.parametrize("finished", [0, 1, 5, 49])
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_line_passes_the_edge(finished: int, width: int) -> None:
+    known = [_measured(of, 100.0 + place) for place, of in enumerate(CASES[:finished])]
+    assert max(map(len, _screen(known, width=width, note="a note " * 20))) <= width
+
+
+@pytest.mark.parametrize("finished", [0, 1, 5])
+def test_the_view_says_what_runs_how_far_it_is_and_how_long_it_takes(finished: int) -> None:
+    known = [_measured(of) for of in CASES[:finished]]
+    lines = _screen(known, note="a suite · bf16 go")
+    assert len(lines) < 24
+    text = "\n".join(lines)
+    assert f"{finished} of 50 cases, about 10 min left" in text
+    assert f"compiling: {CASES[finished].name}" in text
+    assert "a suite · bf16 go" in text
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError,
+    reason="the heading, legend and note take more than _FIXED_LINES: progress and ETA are cropped away",
+)  # fmt: skip
+@pytest.mark.parametrize("finished", [20, 49])
+def test_a_long_table_leaves_room_for_the_progress(finished: int) -> None:
+    assert len(_screen([_measured(of, 100.0 + place) for place, of in enumerate(CASES[:finished])])) <= 24
+
+
+def test_a_long_table_says_how_many_rows_are_hidden_and_shows_the_fastest() -> None:
+    known = [_measured(of, 1000.0 - place) for place, of in enumerate(CASES[:25])]
+    text = "\n".join(_screen(known))
+    hidden = 25 - sum(of.network.encoder.partition(".")[0] in text for of in CASES[:25])
+    assert hidden > 0
+    assert f"… and {hidden} slower rows" in text
+    assert "tinynet_c" in text
+    assert "mobileone_s0" not in text
+
+
+def test_a_failure_is_seen_and_a_case_that_was_not_run_is_no_row() -> None:
+    failed = Result(case=CASES[0], session=1, failure=FAILURE)
+    skipped = Result(case=CASES[1], session=1, failure=NOT_RUN)
+    text = "\n".join(_screen([failed, skipped]))
+    assert "timeout" in text
+    assert "mobileone_s1" not in text
+
+
+def test_the_time_left_runs_down_between_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
+    console = _console()
+    view = LiveView(CASES, [], console, "")
+    view.started(CASES[0], 600.0)
+    seen = []
+    for elapsed in (0.0, 300.0, 5000.0):
+        now[0] = 1000.0 + elapsed
+        console.print(view._progress())
+        seen.append(console.export_text().split("about ")[-1].split(" left")[0])
+    view.close()
+    assert seen == ["10 min", "5 min", "0 s"]
+
+
+def test_a_terminal_gets_the_view_and_a_pipe_gets_lines() -> None:
+    lines: list[str] = []
+    seen = observer(CASES, (), "bf16 go", console=_console(), write=lines.append, title="T")
+    seen.close()
+    assert isinstance(seen, LiveView)
+    assert lines == []
+    pipe = Console(file=io.StringIO(), force_terminal=False)
+    assert isinstance(observer(CASES, (), "bf16 go", console=pipe, write=lines.append, title="T"), PlainLines)
+    assert isinstance(observer(CASES, (), None, console=pipe, write=lines.append, title="T"), PlainLines)
+    assert lines == ["T · bf16 go", "T"]
+
+
+def test_plain_lines_tell_a_failure_with_its_reason_and_the_time_left() -> None:
+    lines: list[str] = []
+    view = PlainLines(CASES, (), lines.append, "")
+    view.started(CASES[0], 600.0)
+    view.phase("compiling")
+    view.tick()
+    view.finished(Result(case=CASES[0], session=1, failure=FAILURE), 1, 580.0)
+    view.finished(_measured(CASES[1], 12.34), 2, 0.0)
+    view.close()
+    assert lines == [
+        f"[1/50] {CASES[0].name}: timeout (run: no answer within 900 s) (about 10 min left)",
+        f"[2/50] {CASES[1].name}: 12.3 ms",
+    ]
+
+
+def test_the_view_leaves_the_terminal_as_it_was() -> None:
+    console = _console()
+    view = LiveView(CASES, [], console, "")
+    view.started(CASES[0], 1.0)
+    view.finished(_measured(CASES[0]), 1, 0.0)
+    view.close()
+    written = console.file.getvalue()  # type: ignore[attr-defined]
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1, "the cursor is shown again"
+    view.close()  # twice does no harm
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(89.4, "89 s"), (90, "2 min"), (3540, "59 min"), (5399, "1 h 30 min"), (36000, "10 h 00 min")]
+)  # fmt: skip
+def test_a_time_is_written_as_people_say_it(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_the_sample_is_the_shipped_suite() -> None:
+    assert len(CASES) == 50
+    assert case().network.encoder in {of.network.encoder for of in CASES}

@@ -1,0 +1,145 @@
+"""Every derived figure once: what is compared with what, and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.samples import MS, case, measurement
+from unetbench.errors import BadInput
+from unetbench.records import Case, Failure, Measurement, Network, Result
+from unetbench.reporting.rows import Row, fastest_per_network, rows
+
+CRASHED = Failure(stage="run", kind="crashed", message="killed by SIGSEGV")
+NOT_RUN = Failure(stage="preflight", kind="not run", message="emulated")
+
+
+def _result(of: Case, outcome: Measurement | Failure, session: int = 1) -> Result:
+    if isinstance(outcome, Failure):
+        return Result(case=of, session=session, failure=outcome)
+    return Result(case=of, session=session, measurements=(outcome,))
+
+
+def _speedups(*results: Result) -> dict[str, float | None]:
+    return {row.recipe: row.speedup for row in rows(results)}
+
+
+OUTCOMES = st.one_of(
+    st.floats(0.01, 1e5).map(measurement), st.sampled_from([CRASHED, NOT_RUN]), st.just(measurement(7.0))
+)
+RESULTS = st.lists(
+    st.builds(
+        lambda encoder, recipe, batch, outcome: _result(case(encoder, recipe, batch=batch), outcome),
+        st.sampled_from(["resnet18", "resnet34", "lcnet_100"]),
+        st.sampled_from(["torch_eager/fp32", "torch_compile/bf16+reparameterize"]),
+        st.sampled_from([1, 4]),
+        OUTCOMES,
+    ),
+    max_size=8,
+    unique_by=lambda result: result.case,
+)
+
+
+@given(RESULTS)
+def test_every_result_is_a_row_and_the_order_is_by_images_a_second_with_failures_last(
+    results: list[Result],
+) -> None:
+    table = rows(results)
+    assert sorted(row.case for row in table) == sorted(result.case.key() for result in results)
+    measured = [row.images_per_s for row in table if row.status == "ok"]
+    assert measured == sorted(measured, key=lambda speed: -(speed or 0.0))
+    statuses = [row.status == "ok" for row in table]
+    assert statuses == sorted(statuses, reverse=True)
+    assert rows(reversed(results)) == table, "the order in which results came is not seen"
+
+
+@given(RESULTS)
+def test_the_fastest_of_each_network_and_input_is_one_that_was_measured(results: list[Result]) -> None:
+    table = rows(results)
+    best = fastest_per_network(table)
+    of = {(row.encoder, row.batch): row for row in best}
+    assert len(of) == len(best)
+    assert set(of) == {(row.encoder, row.batch) for row in table if row.status == "ok"}
+    for row in table:
+        if row.status == "ok":
+            assert (of[row.encoder, row.batch].images_per_s or 0) >= (row.images_per_s or 0)
+
+
+def test_a_batch_that_takes_longer_may_be_faster_an_image() -> None:
+    table = rows([_result(case(), measurement(100)), _result(case(batch=4), measurement(200))])
+    assert [row.batch for row in table] == [4, 1]
+
+
+@pytest.mark.parametrize("outcome", [CRASHED, NOT_RUN])
+def test_without_a_measured_reference_there_is_no_speed_up(outcome: Failure) -> None:
+    fast = _result(case(recipe="torch_compile/fp32"), measurement(50))
+    assert _speedups(_result(case(), outcome), fast) == {"torch_compile/fp32": None, "torch_eager/fp32": None}
+    assert _speedups(fast) == {"torch_compile/fp32": None}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Network("resnet34"), Network("resnet18", classes=2), Network("resnet18", seed=1)],
+)
+def test_a_speed_up_is_of_the_same_network(other: Network) -> None:
+    fast = replace(case(recipe="torch_compile/fp32"), network=other)
+    assert (
+        _speedups(_result(case(), measurement(100)), _result(fast, measurement(50)))["torch_compile/fp32"]
+        is None
+    )
+
+
+def test_the_reference_is_a_recipe_not_whatever_came_first() -> None:
+    found = _speedups(
+        _result(case(recipe="torch_eager/fp32+reparameterize"), measurement(10)),
+        _result(case(recipe="torch_compile/fp32"), measurement(50)),
+        _result(case(), measurement(100)),
+    )
+    assert found == {
+        "torch_eager/fp32+reparameterize": pytest.approx(10),
+        "torch_compile/fp32": pytest.approx(2),
+        "torch_eager/fp32": pytest.approx(1),
+    }
+
+
+def test_end_to_end_is_the_median_of_the_sums_not_the_sum_of_the_medians() -> None:
+    uneven = measurement(
+        run_ns=(10 * MS, 20 * MS, 30 * MS), bind_ns=(90 * MS, 1 * MS, 1 * MS), read_ns=(0, 0, 50 * MS)
+    )
+    (row,) = rows([_result(case(), uneven)])
+    assert row.median_ms == pytest.approx(20)
+    assert row.end_to_end_ms == pytest.approx(81), "of 100, 21 and 81"
+
+
+def test_what_a_measurement_costs_before_it_runs() -> None:
+    costs = measurement(build_s=1.0, rewrite_s=2.0, prepare_s=4.0, first_run_s=8.0, import_s=100.0)
+    (row,) = rows([_result(case(), costs)])
+    assert row.load_s == pytest.approx(15)
+    assert row.first_run_s == pytest.approx(8)
+    assert (row.peak_load_mb, row.peak_mb) == (pytest.approx(900), pytest.approx(800))
+
+
+def test_a_failure_has_its_stage_and_message_and_no_figure() -> None:
+    (row,) = rows([_result(case(), CRASHED)])
+    assert (row.status, row.reason) == ("crashed", "run: killed by SIGSEGV")
+    empty = Row(encoder="", decoder="", recipe="", size="", batch=1, classes=1, threads=1, status="crashed")
+    for name in ("median_ms", "images_per_s", "speedup", "peak_mb", "parameters_m", "relative_error", "runs"):
+        assert getattr(row, name) is getattr(empty, name) is None
+
+
+def test_a_rewrite_that_found_nothing_to_do_leaves_no_proof() -> None:
+    assert rows([_result(case(), measurement())])[0].rewrites == ""
+
+
+@pytest.mark.xfail(
+    raises=BadInput,
+    strict=True,
+    reason="a stored case is hashed again from its checkpoint's path when it is read",
+)
+def test_results_of_a_checkpoint_are_shown_after_the_file_has_gone(tmp_path: Path) -> None:
+    of = replace(case(), network=Network("resnet18", weights=str(tmp_path / "gone.pt")))
+    assert rows([_result(of, measurement())])[0].status == "ok"
