@@ -109,3 +109,35 @@ def test_a_recipe_may_carry_options() -> None:
     assert str(checked_recipe("torch_compile[freezing=1]/fp32+reparameterize")).startswith(
         "torch_compile[freezing=1]"
     )
+
+
+def test_every_axis_multiplies_and_the_recipe_turns_slowest() -> None:
+    suite = Suite(
+        encoders=("resnet18", "resnet34"),
+        recipes=("torch_eager/fp32", "torch_eager/bf16"),
+        sizes=("64", "96x64"),
+    )
+    cases = suite.cases(threads=3)
+    assert len(cases) == len(set(cases)) == 8
+    assert [case.recipe.precision for case in cases] == ["fp32"] * 4 + ["bf16"] * 4
+    assert [(case.height_px, case.width_px) for case in cases[:4]] == [(64, 64)] * 2 + [(96, 64)] * 2
+    assert {case.threads for case in cases} == {3}
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a suite without recipes or sizes has no case: 'run' succeeds, measuring nothing"
+)
+@pytest.mark.parametrize("axes", [{"recipes": ()}, {"sizes": ()}])
+def test_a_suite_that_names_nothing_to_run_is_refused(axes: dict[str, tuple[str, ...]]) -> None:
+    with pytest.raises(BadInput):
+        Suite(encoders=("resnet18",), **axes).cases(threads=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.xfail(
+    strict=True, raises=(ValueError, RecursionError), reason="Python's own limits come as tracebacks"
+)
+@pytest.mark.parametrize("kind", ["size", "depth"])
+def test_absurd_input_is_refused_too(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "suite.toml").write_text("encoders = " + "[" * 3000 + "]" * 3000)
+    with pytest.raises(BadInput):
+        parse_size("9" * 5000) if kind == "size" else read_suite(tmp_path)

@@ -220,6 +220,8 @@ class Measurement:
     in_force: dict[str, str] = field(default_factory=dict)  # options read back from the runtime
     counters_before: dict[str, int | None] = field(default_factory=dict)
     counters_after: dict[str, int | None] = field(default_factory=dict)
+    waiting_share: float | None = None  # of the timed runs with a process waiting for a CPU; None: unknown
+    rejected_ns: tuple[tuple[int, ...], ...] = ()  # runs made again because the machine was not quiet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

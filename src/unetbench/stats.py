@@ -5,11 +5,32 @@ Verdicts need the blocks of the full protocol (docs/measuring.md); from one bloc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
 NS_PER_MS = 1e6
+
+
+QUIET_SHARE = 0.05  # of the timed runs with somebody waiting for a CPU; quiet cases had up to 0.03
+
+
+def waiting_share(
+    before: Mapping[str, int | None], after: Mapping[str, int | None], wall_ns: int
+) -> float | None:
+    """Return the share of a time in which some process waited for a CPU; None where it is unknown.
+
+    Units: the counters' `cpu_pressure_us` in microseconds.
+    """
+    start, end = before.get("cpu_pressure_us"), after.get("cpu_pressure_us")
+    if start is None or end is None or wall_ns <= 0:
+        return None
+    return (end - start) * 1000 / wall_ns
+
+
+def disturbed(share: float | None) -> bool:
+    """Return whether runs with that waiting share say little of the case; unknown is not known to."""
+    return share is not None and share > QUIET_SHARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

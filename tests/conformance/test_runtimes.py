@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,14 @@ from torch import nn
 from unetbench import machine, parts, prepare
 from unetbench.errors import BadInput
 from unetbench.measuring.parity import compare, fault
+
+
+@pytest.fixture(autouse=True)
+def _denormals_are_kept_elsewhere() -> Iterator[None]:
+    """The torch runtimes flush denormals in this thread; other tests count on them."""
+    yield
+    torch.set_flush_denormal(False)
+
 
 CASES = [
     (name, precision)

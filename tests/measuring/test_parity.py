@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.samples import parity as made
 from unetbench.measuring.parity import compare, fault, relative_error
+from unetbench.records import Parity
 
 EAGER = 1e-6
 Logits = NDArray[np.float64]
@@ -128,3 +130,58 @@ def test_a_vacuous_reference_proves_nothing() -> None:
     said = _fault(reference, reference)
     assert said is not None
     assert "one class on 100" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "eager", "expected"),
+    [
+        (0.999e-4, 1.0, "exact"),
+        (1.001e-4, 1.0, "near"),
+        (1.99e-6, 1e-6, "exact"),
+        (2.01e-6, 1e-6, "near"),
+        (0.999e-3, 1.0, "near"),
+        (1.001e-3, 1.0, "approximate"),
+    ],
+)
+def test_classes_change_at_their_bounds(error: float, eager: float, expected: str) -> None:
+    reference = _reference(2)
+    assert compare(reference, _noisy(reference, error), eager_relative_error=eager).measured_class == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "precision", "passes"),
+    [
+        (made(measured_class="near"), "fp32", True),
+        (made(measured_class="approximate"), "fp32", False),
+        (made(measured_class="approximate"), "bf16", True),
+        (made(agreement=0.999), "fp32", True),
+        (made(agreement=0.9989), "fp32", False),
+        (made(flips_beyond_margin=1), "fp32", False),
+        (made(flips_beyond_margin=1), "bf16", True),
+        (made(agreement=0.99, cosine=0.99), "bf16", True),
+        (made(agreement=0.9899), "bf16", False),
+        (made(cosine=0.9899), "bf16", False),
+        (None, "fp32", False),
+        (None, "bf16", False),
+    ],
+)
+def test_gates_open_at_their_bounds(found: Parity | None, precision: str, passes: bool) -> None:
+    reference = _reference(2)
+    assert (fault(reference, reference, found, precision) is None) is passes
+
+
+def test_agreement_is_the_share_of_pixels_in_the_same_class() -> None:
+    reference = _reference(1)
+    answer = reference.copy()
+    answer[0, 0, 0] *= -1.0  # one row of 48
+    assert compare(reference, answer, eager_relative_error=EAGER).agreement == pytest.approx(47 / 48)
+
+
+@pytest.mark.xfail(strict=True, reason="the reference's own NaN makes cosine NaN, which no bf16 gate refuses")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_reference_that_is_not_finite_proves_nothing() -> None:
+    reference = _reference(1)
+    broken = reference.copy()
+    broken[0, 0, 0, 0] = np.nan
+    found = compare(broken, reference, eager_relative_error=EAGER)
+    assert fault(broken, reference, found, "bf16") is not None

@@ -56,3 +56,15 @@ def test_a_stand_in_that_is_in_the_suite_already_runs_once() -> None:
 def test_bf16_runs_where_it_can_or_is_forced(instructions: tuple[str, ...], force: bool) -> None:
     probe = HARDWARE if instructions else EMULATED
     assert substituted(CASES, bf16(instructions, probe), force=force) == (CASES, ())
+
+
+@pytest.mark.parametrize(("bf16_ms", "go"), [(80.0, True), (80.1, False)])
+def test_more_than_8_times_fp32_is_emulation(bf16_ms: float, go: bool) -> None:
+    assert bf16(("amx_bf16",), {"fp32_ms": 10.0, "bf16_ms": bf16_ms}).go is go
+
+
+def test_the_reason_names_the_recipe_that_stands_in() -> None:
+    _, ((skipped, failure), *_) = substituted(CASES, bf16((), EMULATED), force=False)
+    assert str(skipped.recipe) == "torch_compile/bf16+reparameterize"
+    assert "torch_compile/fp32+reparameterize is measured in its place" in failure.message
+    assert failure.stage == "preflight"

@@ -14,6 +14,7 @@ from unetbench.measuring import reference
 from unetbench.measuring.block import QUICK
 from unetbench.measuring.schedule import Sweep
 from unetbench.records import Case, Failure, Network, Recipe, Result
+from unetbench.reporting.rows import rows
 from unetbench.store import Store, reading, writing
 
 RECIPES = ("torch_eager/fp32", "torch_compile/fp32")
@@ -201,3 +202,53 @@ def test_the_time_left_follows_what_was_measured(tmp_path: Path, folder_ready: N
     # The fake clock moves 7 s between looks, so each eager case takes 7 s.
     assert watcher.left_s[1] == pytest.approx(7 + 2 * 40.0)
     assert watcher.left_s[3] == pytest.approx(7)
+
+
+class NoisyWorker(FakeWorker):
+    """Its first timed runs are disturbed by other processes, as the kernel tells."""
+
+    noisy_runs = 0
+
+    def ask(self, do: str, **rest: Any) -> dict[str, Any]:
+        answer = super().ask(do, **rest)
+        if do == "run" and rest["at_most"] == QUICK.runs_at_most:
+            wall_us = sum(answer["run_ns"]) // 1000
+            waiting = wall_us // 2 if self.noisy_runs > 0 else wall_us // 100
+            self.noisy_runs -= 1
+            answer |= {"before": {"cpu_pressure_us": 1000}, "after": {"cpu_pressure_us": 1000 + waiting}}
+        return answer
+
+
+def _noisy(runs: int) -> NoisyWorker:
+    worker = NoisyWorker()
+    worker.noisy_runs = runs
+    return worker
+
+
+def test_disturbed_runs_are_made_again_and_kept(tmp_path: Path, folder_ready: None) -> None:
+    _, (result,) = _sweep(tmp_path, lambda case: _noisy(1), cases=CASES[:1])
+    (measurement,) = result.measurements
+    assert measurement.waiting_share == pytest.approx(0.01, rel=0.01)
+    assert len(measurement.rejected_ns) == 1
+    assert rows([result])[0].status == "ok"
+
+
+def test_a_case_that_stays_disturbed_is_not_quiet_and_is_measured_again_next_time(
+    tmp_path: Path, folder_ready: None
+) -> None:
+    _, (result,) = _sweep(tmp_path, lambda case: _noisy(99), cases=CASES[:1])
+    assert len(result.measurements[0].rejected_ns) == 2
+    row = rows([result])[0]
+    assert (row.status, row.speedup) == ("not quiet", None)
+    assert row.median_ms is not None
+    assert "50% of the timed runs" in row.reason
+    _, (result,) = _sweep(tmp_path, lambda case: _noisy(0), cases=CASES[:1])
+    assert len(result.measurements) == 2, "what was measured before is kept"
+    assert rows([result])[0].status == "ok"
+    _sweep(tmp_path, lambda case: pytest.fail("it is done"), cases=CASES[:1])
+
+
+def test_a_machine_that_shows_no_pressure_is_unknown_not_noisy(tmp_path: Path, folder_ready: None) -> None:
+    _, (result,) = _sweep(tmp_path, lambda case: FakeWorker(), cases=CASES[:1])
+    assert result.measurements[0].waiting_share is None
+    assert rows([result])[0].status == "ok"

@@ -109,9 +109,6 @@ def test_the_old_file_stays_where_the_disk_fails(
     assert [file.name for file in tmp_path.iterdir()] == ["results.csv"]
 
 
-@pytest.mark.xfail(
-    raises=NotADirectoryError, strict=True, reason="the clean-up of a failed write fails itself below a file"
-)
 def test_a_folder_that_is_a_file_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(StoreError, match="cannot be written"):

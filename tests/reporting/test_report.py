@@ -11,13 +11,14 @@ import pytest
 from rich.console import Console
 
 from tests.samples import MS, case, machine, measurement, parity
-from unetbench.errors import StoreError
+from unetbench.errors import BadInput, StoreError
 from unetbench.records import Case, Failure, Measurement, Result, RewriteReport, Session
 from unetbench.reporting import files
 from unetbench.reporting.live import LiveView, PlainLines, duration
-from unetbench.reporting.report import Report, markdown
+from unetbench.reporting.report import Report, markdown, report
 from unetbench.reporting.rows import fastest_per_network, rows
 from unetbench.reporting.table import terminal_table
+from unetbench.store import reading, writing
 
 FIRED = RewriteReport(
     rewrite="reparameterize",
@@ -212,3 +213,38 @@ def test_duration(seconds: float, text: str) -> None:
 def test_samples_are_consistent() -> None:
     assert measurement().run_ns[1] == 100 * MS
     assert parity().measured_class == "exact"
+
+
+def test_a_report_is_of_the_latest_session_or_of_one_that_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    with writing(path) as store:
+        for encoder in ("resnet18", "resnet34"):
+            session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+            store.append(session.identifier, case(encoder), measurement())
+    with reading(path) as store:
+        assert [row.encoder for row in report(store).rows] == ["resnet34"]
+        assert any("1 earlier session" in note for note in report(store).notes())
+        assert [row.encoder for row in report(store, session=1).rows] == ["resnet18"]
+        for unknown in (0, -1, 3):
+            with pytest.raises(BadInput, match="holds 1, 2"):
+                report(store, session=unknown)
+
+
+def test_cases_not_run_for_one_reason_are_one_note() -> None:
+    reason = Failure(stage="preflight", kind="not run", message="emulated")
+    other = Failure(stage="preflight", kind="not run", message="else")
+    bf16 = [_result(case(name, "torch_eager/bf16"), reason) for name in ("resnet18", "resnet34", "lcnet_100")]
+    bf16.append(_result(case("lcnet_150", "torch_eager/bf16"), other))
+    made = Report(session=REPORT.session, rows=rows([*bf16, RESULTS[0]]), earlier_sessions=0)
+    notes = [note for note in made.notes() if note.startswith("Not run")]
+    assert len(notes) == 2
+    assert "on 3 networks (preflight: emulated)" in " ".join(notes)
+    assert [row.encoder for row in made.shown] == ["resnet18"], "the table has the measured row alone"
+
+
+def test_a_report_that_stands_for_a_session_names_each_failure() -> None:
+    failures = [note for note in REPORT.notes() if "wrong output" in note]
+    assert failures == [
+        "mobilenetv4_conv_medium.e500_r224_in1k torch_compile/bf16+reparameterize: "
+        "wrong output, checking: agreement 98.7 %."
+    ]

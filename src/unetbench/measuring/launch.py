@@ -128,6 +128,7 @@ class ProcessWorker:
             self._process.wait(0 if self._stage == "ended" else _END_S)
         self._kill_group()
         self._process.wait()
+        self._drain_log()
         for descriptor in (self._commands, self._answers):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
@@ -166,6 +167,16 @@ class ProcessWorker:
             self._log = (self._log + data)[-_TAIL_BYTES:]
         else:
             self._selector.unregister(descriptor)
+
+    def _drain_log(self) -> None:
+        """Take what an ended process has printed and nobody has read yet."""
+        if self._process.stdout is None or self._process.stdout.closed:
+            return
+        descriptor = self._process.stdout.fileno()
+        os.set_blocking(descriptor, False)
+        with contextlib.suppress(BlockingIOError):  # something that left the group may hold the pipe open
+            while data := os.read(descriptor, 1 << 16):
+                self._log = (self._log + data)[-_TAIL_BYTES:]
 
     def _lost(self) -> WorkerLost:
         """Say how the process ended; a kill that nobody here sent is the kernel's, out of memory."""

@@ -18,6 +18,7 @@ from unetbench.measuring import reference
 from unetbench.measuring.block import Preset, measure
 from unetbench.measuring.launch import Worker
 from unetbench.records import Case, Failure, Measurement, Result, Session
+from unetbench.stats import disturbed
 from unetbench.store import Store
 
 # Before a case of its kind has been timed: measured on 2 cores, import and build included.
@@ -67,7 +68,8 @@ class Sweep:
         for index, case in enumerate(waiting):
             self.observer.started(case, sum(map(self.expected_s, waiting[index:])))
             start = self.clock()
-            result = self._run_case(case)
+            earlier = results.get(case)
+            result = self._run_case(case, block=len(earlier.measurements) if earlier else 0)
             self._spent_s.setdefault(case.recipe.runtime.name, []).append(self.clock() - start)
             done += 1
             self.observer.finished(result, done, sum(map(self.expected_s, waiting[index + 1 :])))
@@ -77,7 +79,7 @@ class Sweep:
         spent = self._spent_s.get(case.recipe.runtime.name)
         return sum(spent) / len(spent) if spent else expected_s(case)
 
-    def _run_case(self, case: Case) -> Result:
+    def _run_case(self, case: Case, *, block: int) -> Result:
         outcome: Measurement | Failure
         log = ""
         try:
@@ -98,7 +100,7 @@ class Sweep:
         except WorkerLost as lost:
             outcome = Failure(stage=lost.stage, kind=lost.kind, message=lost.message)
         session = self.session.identifier
-        self.store.append(session, case, outcome, log_tail=log)
+        self.store.append(session, case, outcome, block=block, log_tail=log)
         if isinstance(outcome, Failure):
             return Result(case=case, session=session, failure=outcome)
         return Result(case=case, session=session, measurements=(outcome,))
@@ -130,5 +132,8 @@ def expected_s(case: Case) -> float:
 
 
 def has_result(result: Result | None) -> bool:
-    """Return whether a case is done: measured, or failed; one that was not run on purpose is not."""
-    return result is not None and (result.failed or bool(result.measurements))
+    """Return whether a case is done: failed, or measured on a quiet machine."""
+    if result is None:
+        return False
+    quiet = bool(result.measurements) and not disturbed(result.measurements[-1].waiting_share)
+    return result.failed or quiet

@@ -20,7 +20,7 @@ _CROPS = 4  # photographs that give the batch-norm statistics
 _CROP_PX = 256  # 4 crops of 256² have as many pixels as one input of 512²: under a second
 _LEAST_SHARE = 0.2  # of an equal share: every class occurs on at least this part of the pixels
 _BALANCING_STEPS = 200
-_WOKEN_SCALE = (0.1, 0.5)
+_SCALE, _BRANCH_SCALE, _SHIFT = (0.5, 1.5), (0.1, 0.5), 0.2  # of random batch norms
 
 
 def fill(model: Segmenter, weights: str, *, seed: int) -> None:
@@ -40,20 +40,22 @@ def fill(model: Segmenter, weights: str, *, seed: int) -> None:
                 if reset is not None:
                     reset()
         if weights == "random":
-            _wake_branches(model)
+            _draw_norms(model)
     # A pretrained encoder keeps its own statistics; the decoder has none yet.
     _calibrate(model, model if weights == "random" else model.decoder)
 
 
-def _wake_branches(model: nn.Module) -> None:
-    """Draw the batch-norm scales that timm starts at zero, the last of each residual branch.
+def _draw_norms(model: nn.Module) -> None:
+    """Draw batch-norm scales and shifts, as training would leave them.
 
-    At zero they hide the whole branch, and any error in it, from every comparison of answers. Drawn
-    as small as training leaves them: large ones make an untrained network amplify rounding errors.
+    timm starts the last scale of a residual branch at zero, which hides the branch, and any error in
+    it, from every comparison of answers. Those are drawn small, as training leaves them: large ones
+    make an untrained network amplify rounding errors.
     """
     for module in model.modules():
-        if isinstance(module, _BatchNorm) and module.affine and not module.weight.any():
-            nn.init.uniform_(module.weight, *_WOKEN_SCALE)
+        if isinstance(module, _BatchNorm) and module.affine:
+            nn.init.uniform_(module.weight, *(_SCALE if module.weight.any() else _BRANCH_SCALE))
+            nn.init.normal_(module.bias, 0.0, _SHIFT)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from unetbench.records import REFERENCE, Case, Measurement, Result, RewriteReport
-from unetbench.stats import NS_PER_MS, summary
+from unetbench.stats import NS_PER_MS, disturbed, summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class Row:
     batch: int
     classes: int
     threads: int
-    status: str  # "ok", or the kind of the failure
+    status: str  # "ok", "not quiet", or the kind of the failure
     reason: str = ""
     parameters_m: float | None = None
     encoder_parameters_m: float | None = None
@@ -37,6 +37,7 @@ class Row:
     measured_class: str = ""
     relative_error: float | None = None
     agreement: float | None = None
+    waiting_share: float | None = None
     rewrites: str = ""  # what those that fired did: the proof that they did
     first_run_s: float | None = None
     load_s: float | None = None  # build + rewrite + prepare + first run
@@ -52,7 +53,7 @@ def rows(results: Iterable[Result]) -> tuple[Row, ...]:
     """
     results = tuple(results)
     reference = {
-        (result.session, result.case.network_key(), result.case.threads): _row(result).median_ms
+        (result.session, result.case.network_key(), result.case.threads): _row(result)
         for result in results
         if result.case.recipe == REFERENCE
     }
@@ -60,14 +61,14 @@ def rows(results: Iterable[Result]) -> tuple[Row, ...]:
     for result in results:
         row = _row(result)
         base = reference.get((result.session, result.case.network_key(), result.case.threads))
-        if base and row.median_ms:
-            row = replace(row, speedup=base / row.median_ms)
+        if base and base.median_ms and row.median_ms and row.status == base.status == "ok":
+            row = replace(row, speedup=base.median_ms / row.median_ms)
         made.append(row)
     return tuple(sorted(made, key=_slowness))
 
 
 def fastest_per_network(table: Sequence[Row]) -> tuple[Row, ...]:
-    """Return the fastest measured row of each network and input, fastest first."""
+    """Return the fastest quietly measured row of each network and input, fastest first."""
     best: dict[tuple[object, ...], Row] = {}
     for row in sorted(table, key=_slowness):
         if row.status == "ok":
@@ -116,8 +117,12 @@ def _measured(row: Row, case: Case, measurement: Measurement) -> Row:
         ]
     )
     images_per_s = case.batch * 1e9 / (runs.median_ms * NS_PER_MS)
+    if disturbed(measurement.waiting_share):
+        reason = f"processes waited for a CPU during {measurement.waiting_share:.0%} of the timed runs; "
+        row = replace(row, status="not quiet", reason=reason + "the same command measures it again")
     return replace(
         row,
+        waiting_share=measurement.waiting_share,
         parameters_m=measurement.parameters / 1e6,
         encoder_parameters_m=measurement.encoder_parameters / 1e6,
         gflop=measurement.flop / 1e9,

@@ -66,7 +66,8 @@ def prepare(
 ) -> Session:
     """Convert a network for a runtime, load it and bind an image.
 
-    `runtime` takes options as recipes do: `torch_compile[freezing=1]`.
+    `runtime` takes options as recipes do: `torch_compile[freezing=1]`. The torch runtimes set torch's
+    number of threads and flush denormals for the calling process, as a measurement does.
     Shapes: image (B, C, H, W), float32, normalised.
     Raises: BadInput for an unknown runtime or precision or a wrong image; MissingPackage.
     """
