@@ -192,7 +192,7 @@ def test_bad_suites(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--recipe", "torch_compile[frozen=1]/fp32"], "did you mean freezing"),
+        (["--recipe", "torch_compile[freezng=1]/fp32"], "did you mean freezing"),
         (["--recipe", "torch_compile[freezing=7]/fp32"], "unknown value"),
         (["--network", "a/b/c"], "encoder/decoder"),
         (["--size", "512x31"], "out of range"),

@@ -112,7 +112,6 @@ def test_the_facts_name_the_versions_that_move_numbers() -> None:
     assert {"python", "torch", "timm", "unetbench"} <= dict(machine.machine().versions).keys()
 
 
-@pytest.mark.xfail(strict=True, reason="oneDNN takes an empty or unknown ONEDNN_MAX_CPU_ISA as no limit")
 @pytest.mark.parametrize("cap", ["", "NONSENSE"])
 def test_what_onednn_ignores_limits_nothing(monkeypatch: pytest.MonkeyPatch, cap: str) -> None:
     monkeypatch.setattr(machine, "_cpu_flags", lambda: frozenset({"amx_bf16"}))

@@ -65,7 +65,6 @@ def test_a_part_whose_package_is_missing_is_listed_and_named(
         parts.find.cache_clear()
 
 
-@pytest.mark.xfail(strict=True, reason="parts._literals reads `NAME = …` and passes over `NAME: type = …`")
 def test_an_annotated_constant_counts_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runtimes").mkdir()
     (tmp_path / "runtimes" / "exotic.py").write_text('REQUIRES: tuple[str, ...] = ("not_a_package",)\n')

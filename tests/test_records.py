@@ -132,7 +132,6 @@ def test_a_field_at_its_default_is_not_part_of_a_key() -> None:
     assert replace(case(), network=spelled).key() == case().key()
 
 
-@pytest.mark.xfail(strict=True, reason="Choice.parse accepts a key twice: two cases of one setting")
 def test_an_option_given_twice_is_refused() -> None:
     with pytest.raises(BadInput):
         Recipe.parse("torch_compile[freezing=0,freezing=1]/fp32")

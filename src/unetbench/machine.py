@@ -18,8 +18,10 @@ _SETS_THAT_MATTER = (
     "amx_bf16", "amx_int8", "asimd", "sve", "bf16", "i8mm",
 )  # fmt: skip
 BF16_SETS = ("avx512_bf16", "amx_bf16", "bf16")  # any of them computes in bf16; else it is emulated
-# ONEDNN_MAX_CPU_ISA caps what torch's kernels use: the first words that still allow bf16.
-_ONEDNN_WITH_BF16 = ("DEFAULT", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10")
+# ONEDNN_MAX_CPU_ISA caps what torch's kernels use; these caps leave no bf16. oneDNN ignores other words.
+_ONEDNN_WITHOUT_BF16 = (
+    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
+)  # fmt: skip
 _PACKAGES = ("unetbench", "torch", "timm", "numpy")  # those whose version moves a number
 
 
@@ -72,10 +74,8 @@ def granted_memory_bytes() -> int:
 def instruction_sets() -> tuple[str, ...]:
     """Return the sets that matter and that torch's kernels may use (`ONEDNN_MAX_CPU_ISA` obeyed)."""
     present = tuple(name for name in _SETS_THAT_MATTER if name in _cpu_flags())
-    cap = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
-    if cap.startswith(_ONEDNN_WITH_BF16):
-        return present
-    return tuple(name for name in present if name not in BF16_SETS)
+    capped = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _ONEDNN_WITHOUT_BF16
+    return tuple(name for name in present if not (capped and name in BF16_SETS))
 
 
 def bf16_instructions() -> tuple[str, ...]:

@@ -91,11 +91,15 @@ def chosen(kind: Kind, choice: Choice) -> Part:
 def _literals(tree: ast.Module) -> dict[str, Any]:
     found = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            name = node.targets[0].id
-            if name.isupper() and not name.startswith("_"):
-                try:
-                    found[name] = ast.literal_eval(node.value)
-                except ValueError:
-                    continue  # a constant that is computed is the module's own affair
+        value = getattr(node, "value", None) if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if value is not None and isinstance(target, ast.Name) and _is_public_constant(target.id):
+            try:
+                found[target.id] = ast.literal_eval(value)
+            except ValueError:
+                continue  # a constant that is computed is the module's own affair
     return found
+
+
+def _is_public_constant(name: str) -> bool:
+    return name.isupper() and not name.startswith("_")

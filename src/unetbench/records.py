@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from dataclasses import KW_ONLY, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -95,6 +96,8 @@ class Choice:
             if not (key and equals and value):
                 raise BadInput(f"option {pair!r} of {match[1]} is not of the form key=value.")
             pairs.append((key, value))
+        if len(dict(pairs)) < len(pairs):
+            raise BadInput(f"{text!r} gives an option twice: give each once.")
         return cls(match[1], tuple(sorted(pairs)))
 
 
@@ -265,6 +268,7 @@ class Result:
     """A case with its measurements in one session, or its failure: what reports read."""
 
     case: Case
+    key: str = ""  # the case's, as stored: a checkpoint may have changed or gone since
     session: int
     measurements: tuple[Measurement, ...] = ()
     failure: Failure | None = None
@@ -278,7 +282,7 @@ class Result:
 def _differing(record: Any) -> Any:
     """The canonical form of a record: only the fields that differ from their defaults."""
     if isinstance(record, Network) and record.weights not in ("random", "pretrained"):
-        record = replace(record, weights=f"sha256:{_file_digest(Path(record.weights))}")
+        record = replace(record, weights=_content(Path(record.weights)))
     if is_dataclass(record) and not isinstance(record, type):
         return {
             each.name: _differing(getattr(record, each.name))
@@ -292,14 +296,21 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _file_digest(path: Path) -> str:
+def _content(path: Path) -> str:
+    """Name a checkpoint by its content."""
     if str(path).startswith("sha256:"):
-        return str(path).removeprefix("sha256:")
+        return str(path)
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        facts = path.stat()
+        return f"sha256:{_file_digest(path, facts.st_mtime_ns, facts.st_size)}"
     except OSError as error:
         raise BadInput(
             f"weights {str(path)!r} cannot be read ({error.strerror}): "
             "accepted are random, pretrained, or a .safetensors or .pt file."
         ) from error
+
+
+@cache
+def _file_digest(path: Path, changed_ns: int, size: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -71,17 +71,18 @@ class Store:
     def results(self, session: int) -> tuple[Result, ...]:
         """Return the results of a session, one a case, in the order in which they came."""
         rows = self._connection.execute(
-            'SELECT c.record, r.measurement, r.failure FROM result r JOIN "case" c ON c.key = r."case" '
+            'SELECT c.key, c.record, r.measurement, r.failure FROM result r JOIN "case" c ON c.key = r."case" '
             "WHERE r.session = ? ORDER BY r.id",
             (session,),
         )
         found: dict[str, Result] = {}
-        for record, measurement, failure in rows:
-            earlier = found.get(record)
+        for key, record, measurement, failure in rows:
+            earlier = found.get(key)
             measurements = earlier.measurements if earlier else ()
             if measurement is not None:
                 measurements += (msgspec.json.decode(measurement, type=Measurement),)
-            found[record] = Result(
+            found[key] = Result(
+                key=key,
                 case=msgspec.json.decode(record, type=Case),
                 session=session,
                 measurements=measurements,
@@ -160,7 +161,7 @@ def writing(path: Path) -> Iterator[Store]:
         raise StoreError(
             f"folder {str(path.parent)!r} cannot be made ({error.strerror}): give --store FILE."
         ) from error
-    with _held(path), _translated(path), closing(sqlite3.connect(path)) as connection:
+    with _translated(path), _held(path), closing(sqlite3.connect(path)) as connection:
         if path.stat().st_size:
             _check(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -248,9 +249,17 @@ def _held(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite says into one line with the next step."""
+    """Turn what SQLite, msgspec and the disk say into one line with the next step."""
     try:
         yield
+    except msgspec.MsgspecError as error:
+        raise StoreError(
+            f"store {str(path)!r} holds a damaged record ({error}): nothing was changed; copy it and start a new one."
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"store {str(path)!r} cannot be used ({error.strerror}): give another --store FILE."
+        ) from error
     except sqlite3.DatabaseError as error:
         reason = "it is no SQLite database" if "not a database" in str(error) else str(error)
         raise StoreError(
@@ -265,6 +274,9 @@ def _read_only(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(f"{address}?mode=ro", uri=True)
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError:
+        log = path.with_name(path.name + "-wal")
+        if log.is_file() and log.stat().st_size:
+            raise  # results in the log would be left out silently
         connection = sqlite3.connect(f"{address}?mode=ro&immutable=1", uri=True)
     return connection
 

@@ -14,6 +14,8 @@ from unetbench import parts
 from unetbench.errors import BadInput, unknown
 from unetbench.records import SMALLEST_SIDE_PX, Case, Network, Recipe
 
+_MOST_DIGITS = 10  # of a side: far more than can be accepted
+_MOST_SUITE_BYTES = 1 << 20  # a suite is a page of names
 _LONGEST_SIDE_PX = 65_536  # beyond it an input alone is tens of GB: a typing error
 
 
@@ -53,6 +55,10 @@ class Suite:
         ]
         if not networks:
             raise BadInput("the suite names no network: give encoders = [...] in it, or --encoder NAME.")
+        if not (self.recipes and self.sizes):
+            raise BadInput(
+                "the suite names no recipe or no size: give both in it, or leave both to their defaults."
+            )
         for network in networks:
             check_encoder(network.encoder)
             parts.find("decoder", network.decoder)
@@ -80,13 +86,17 @@ def read_suite(path: Path) -> Suite:
     """
     file = path / "suite.toml" if path.is_dir() else path
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as stream:
+            text = stream.read(_MOST_SUITE_BYTES + 1)
+        if len(text) > _MOST_SUITE_BYTES:
+            raise BadInput(f"suite {str(file)!r} is larger than 1 MiB: a suite is a page of names.")
+        data = tomllib.loads(text.decode("utf-8"))
     except OSError as error:
         raise BadInput(
             f"suite {str(path)!r} cannot be read ({error.strerror}): "
             "give a folder that holds a suite.toml, such as benchmarks/unet_decoder."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"suite {str(file)!r} is not TOML ({error}): mend it at that place.") from error
     return Suite(**{key: _checked(file, key, value) for key, value in data.items()})
 
@@ -110,7 +120,7 @@ def parse_size(text: str) -> tuple[int, int]:
     Units: pixels. Raises: BadInput.
     """
     pieces = text.lower().replace("×", "x").split("x")
-    if len(pieces) > 2 or not all(piece.strip().isdecimal() for piece in pieces):
+    if len(pieces) > 2 or not all(piece.isdecimal() and len(piece) < _MOST_DIGITS for piece in pieces):
         raise BadInput(f"size {text!r} is not understood: give N or HxW, such as 512 or 480x640.")
     height, width = int(pieces[0]), int(pieces[-1])
     if not all(SMALLEST_SIDE_PX <= side <= _LONGEST_SIDE_PX for side in (height, width)):

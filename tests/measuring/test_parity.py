@@ -177,7 +177,6 @@ def test_agreement_is_the_share_of_pixels_in_the_same_class() -> None:
     assert compare(reference, answer, eager_relative_error=EAGER).agreement == pytest.approx(47 / 48)
 
 
-@pytest.mark.xfail(strict=True, reason="the reference's own NaN makes cosine NaN, which no bf16 gate refuses")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_reference_that_is_not_finite_proves_nothing() -> None:
     reference = _reference(1)

@@ -58,10 +58,6 @@ def test_the_view_says_what_runs_how_far_it_is_and_how_long_it_takes(finished: i
     assert "a suite · bf16 go" in text
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError,
-    reason="the heading, legend and note take more than _FIXED_LINES: progress and ETA are cropped away",
-)  # fmt: skip
 @pytest.mark.parametrize("finished", [20, 49])
 def test_a_long_table_leaves_room_for_the_progress(finished: int) -> None:
     assert len(_screen([_measured(of, 100.0 + place) for place, of in enumerate(CASES[:finished])])) <= 24

@@ -64,9 +64,9 @@ def fault(reference: Floats, answer: Floats, parity: Parity | None, precision: s
     """
     if reference.shape != answer.shape:
         return f"the answer's shape is {answer.shape}, the reference's {reference.shape}"
-    if not np.isfinite(answer).all():
-        return f"{int((~np.isfinite(answer)).sum())} logits are NaN or infinite"
     for name, logits in (("reference", reference), ("answer", answer)):
+        if not np.isfinite(logits).all():
+            return f"{int((~np.isfinite(logits)).sum())} logits of the {name} are NaN or infinite"
         share = np.unique(_classes(logits), return_counts=True)[1].max() / _classes(logits).size
         if share > VACUOUS_SHARE:
             return f"the {name} is one class on {share:.2%} of the pixels: agreement would say nothing"

@@ -62,13 +62,13 @@ class Sweep:
 
     def run(self) -> None:
         """Measure every case that has no result yet, in order; each is stored before it is reported."""
-        results = {result.case: result for result in self.store.results(self.session.identifier)}
-        waiting = [case for case in self.cases if not has_result(results.get(case))]
+        results = {result.key: result for result in self.store.results(self.session.identifier)}
+        waiting = [case for case in self.cases if not has_result(results.get(case.key()))]
         done = len(self.cases) - len(waiting)
         for index, case in enumerate(waiting):
             self.observer.started(case, sum(map(self.expected_s, waiting[index:])))
             start = self.clock()
-            earlier = results.get(case)
+            earlier = results.get(case.key())
             result = self._run_case(case, block=len(earlier.measurements) if earlier else 0)
             self._spent_s.setdefault(case.recipe.runtime.name, []).append(self.clock() - start)
             done += 1
@@ -102,8 +102,8 @@ class Sweep:
         session = self.session.identifier
         self.store.append(session, case, outcome, block=block, log_tail=log)
         if isinstance(outcome, Failure):
-            return Result(case=case, session=session, failure=outcome)
-        return Result(case=case, session=session, measurements=(outcome,))
+            return Result(case=case, key=case.key(), session=session, failure=outcome)
+        return Result(case=case, key=case.key(), session=session, measurements=(outcome,))
 
     def _reference(self, case: Case) -> Path:
         """Return the folder of the network's weights, inputs and answers, made in a process of its own."""

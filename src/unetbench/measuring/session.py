@@ -57,8 +57,9 @@ def run(
         )
         start = _worker_starter(work, plan.limit_s or plan.preset.case_limit_s)
         cases, finding = _runnable(plan, store, session.identifier, start)
-        known = {result.case: result for result in store.results(session.identifier)}
-        watcher = observer(cases, [known[case] for case in cases if has_result(known.get(case))], finding)
+        known = {result.key: result for result in store.results(session.identifier)}
+        done = [known[case.key()] for case in cases if has_result(known.get(case.key()))]
+        watcher = observer(cases, done, finding)
         try:
             Sweep(
                 cases=cases,
@@ -73,8 +74,8 @@ def run(
         finally:
             watcher.close()
         shutil.rmtree(work, ignore_errors=True)  # all is measured: weights and inputs can be made again
-        wanted = {*plan.cases, *cases}
-        return tuple(result for result in store.results(session.identifier) if result.case in wanted)
+        wanted = {case.key() for case in (*plan.cases, *cases)}
+        return tuple(result for result in store.results(session.identifier) if result.key in wanted)
 
 
 def _runnable(
@@ -89,9 +90,9 @@ def _runnable(
     finding = _probed(store.facts(session).get("bf16"), start, plan.cases[0])
     store.note(session, "bf16", {"fp32_ms": finding.fp32_ms, "bf16_ms": finding.bf16_ms})
     cases, not_run = substituted(plan.cases, finding, force=plan.force)
-    known = {result.case for result in store.results(session)}
+    known = {result.key for result in store.results(session)}
     for case, failure in not_run:
-        if case not in known:
+        if case.key() not in known:
             store.append(session, case, failure)
     return cases, finding
 

@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from unetbench.records import Case, Result
-from unetbench.reporting.rows import rows
+from unetbench.reporting.rows import Row, rows
 from unetbench.reporting.table import milliseconds, terminal_table
 
-_FIXED_LINES = 10  # title, header, progress and margins around the table's rows
+_TITLE = "Fastest so far (quick, no verdicts)"
 
 
 def duration(seconds: float) -> str:
@@ -96,18 +96,20 @@ class LiveView:
         self._live.stop()
 
     def _drawn(self) -> Group:
-        width, height = self._console.size
         table = [row for row in rows(self._results) if row.status != "not run"]
-        room = max(1, height - _FIXED_LINES)
-        hidden = len(table) - room
+        # The headings depend on which columns fit, so they are counted, not assumed; the last line of
+        # a terminal stays free.
+        around = len(self._console.render_lines(self._view(table, 0))) + 1
+        return self._view(table, max(0, self._console.height - around))
+
+    def _view(self, table: Sequence[Row], room: int) -> Group:
         parts: list[Text | Table] = [Text(self._note, style="dim")] if self._note else []
         if table:
-            parts.append(
-                terminal_table(table[:room], title="Fastest so far (quick, no verdicts)", width=width)
-            )
-        if hidden > 0:
-            parts.append(Text(f"… and {hidden} slower rows", style="dim"))
-        return Group(*parts, self._progress(), Text(f"{self._phase}: {self._now}", no_wrap=True))
+            parts.append(terminal_table(table, title=_TITLE, width=self._console.width, most=room))
+        if len(table) > room:
+            parts.append(Text(f"… and {len(table) - room} slower rows", style="dim"))
+        now = Text(f"{self._phase}: {self._now}", no_wrap=True, overflow="ellipsis")
+        return Group(*parts, self._progress(), now)
 
     def _progress(self) -> Table:
         left_s = max(0.0, self._left_s - (time.monotonic() - self._since))

@@ -53,14 +53,12 @@ def rows(results: Iterable[Result]) -> tuple[Row, ...]:
     """
     results = tuple(results)
     reference = {
-        (result.session, result.case.network_key(), result.case.threads): _row(result)
-        for result in results
-        if result.case.recipe == REFERENCE
+        (result.session, result.case): _row(result) for result in results if result.case.recipe == REFERENCE
     }
     made = []
     for result in results:
         row = _row(result)
-        base = reference.get((result.session, result.case.network_key(), result.case.threads))
+        base = reference.get((result.session, replace(result.case, recipe=REFERENCE)))
         if base and base.median_ms and row.median_ms and row.status == base.status == "ok":
             row = replace(row, speedup=base.median_ms / row.median_ms)
         made.append(row)
@@ -100,7 +98,7 @@ def _row(result: Result) -> Row:
         threads=case.threads,
         status="ok",
         session=result.session,
-        case=case.key(),
+        case=result.key,
     )
     if result.failure is not None:
         failure = result.failure

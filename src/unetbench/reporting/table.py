@@ -71,8 +71,8 @@ def shown_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
     )
 
 
-def terminal_table(rows: Sequence[Row], *, title: str, width: int) -> Table:
-    """Return the rows as a table for a terminal of that many characters.
+def terminal_table(rows: Sequence[Row], *, title: str, width: int, most: int | None = None) -> Table:
+    """Return the rows, or the first `most`, as a table for a terminal of that many characters.
 
     Where it is narrow, recipes become letters with a legend below, encoders lose a pretrained tag that
     tells nothing apart, and then columns leave, the least important first.
@@ -94,7 +94,7 @@ def terminal_table(rows: Sequence[Row], *, title: str, width: int) -> Table:
     caption = [f"{letter}  {recipe}" for recipe, letter in legend.items()]
     if left_out:
         caption.append(f"not shown at this width: {', '.join(reversed(left_out))}")
-    return _table(columns, rows, title=title, caption="\n".join(caption))
+    return _table(columns, rows[:most], title=title, caption="\n".join(caption))
 
 
 def shorter_encoders(rows: Sequence[Row]) -> dict[str, str]:
