@@ -243,7 +243,6 @@ def test_files_that_cannot_be_written_are_told(tmp_path: Path, capsys: pytest.Ca
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.xfail(strict=True, reason="what the user gave stands in the message with its line breaks")
 @pytest.mark.parametrize(
     "arguments", [("run", ".", "--no\npe"), ("list", "encoders", "zz\nzz")], ids=["flag", "pattern"]
 )
@@ -253,9 +252,6 @@ def test_a_line_break_in_what_is_given_breaks_no_line(
     _error(capsys, *arguments)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="weights are looked at once the store is open, and not at all by --dry-run"
-)
 @pytest.mark.parametrize("dry", [True, False])
 def test_weights_that_are_not_there_are_told_before_anything_is_written(
     suite: Path, capsys: pytest.CaptureFixture[str], dry: bool
@@ -265,7 +261,6 @@ def test_weights_that_are_not_there_are_told_before_anything_is_written(
     assert [path.name for path in suite.iterdir()] == ["suite.toml"]
 
 
-@pytest.mark.xfail(strict=True, reason="the lock is made before the file is looked at, and stays")
 def test_a_refused_store_leaves_nothing_beside_it(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (suite / "mine.txt").write_text("my notes, of some length so that it is no header\n" * 30)
     _error(capsys, "run", str(suite), "--store", str(suite / "mine.txt"))

@@ -31,6 +31,7 @@ def _cpus(monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cpus: int, per
         (8, 2, {}, 4),
         (8, 1, {"/sys/fs/cgroup/cpu.max": "max 100000"}, 8),
         (8, 1, {"/sys/fs/cgroup/cpu.max": "250000 100000"}, 2),
+        (8, 1, {"/sys/fs/cgroup/cpu.max": "290000 100000"}, 2),
         (8, 1, {"/sys/fs/cgroup/cpu.max": "50000 100000"}, 1),
         (
             8,

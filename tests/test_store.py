@@ -357,3 +357,11 @@ def test_a_checkpoint_that_was_trained_further_is_another_case(path: Path) -> No
             weights.write_bytes(content)
             store.append(session, trained, measurement())
         assert [len(result.measurements) for result in store.results(session)] == [1, 1]
+
+
+@pytest.mark.parametrize("other", [{"preset": "standard"}, {"images": "y"}, {"machine": machine(cores=1)}])
+def test_each_condition_by_itself_begins_a_new_session(path: Path, other: dict[str, object]) -> None:
+    with writing(path) as store:
+        first = _session(store)
+        assert _session(store, **other) == first + 1
+        assert _session(store, **other) == first + 1, "which goes on in its turn"

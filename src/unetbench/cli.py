@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[Namespace, list[str]], int] = options.command
         return command(options, given)
     except UnetbenchError as error:
-        print(f"unetbench: {error}", file=sys.stderr)
+        print(f"unetbench: {' '.join(str(error).split())}", file=sys.stderr)  # one line, whatever was given
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted: what was shown is stored; the same command goes on from there", file=sys.stderr)

@@ -95,6 +95,16 @@ class Store:
         rows = self._connection.execute("SELECT name, value FROM fact WHERE session = ?", (session,))
         return {name: json.loads(value) for name, value in rows}
 
+    def span_s(self, session: int) -> float:
+        """Return the seconds from a session's start to its last result, pauses included."""
+        (started,) = self._connection.execute(
+            "SELECT started_utc FROM session WHERE id = ?", (session,)
+        ).fetchone()
+        (finished,) = self._connection.execute(
+            "SELECT max(finished_utc) FROM result WHERE session = ?", (session,)
+        ).fetchone()
+        return (datetime.fromisoformat(finished or started) - datetime.fromisoformat(started)).total_seconds()
+
     def open_session(
         self, machine: Machine, *, preset: str, images: str, command: list[str], fresh: bool
     ) -> Session:
@@ -161,9 +171,10 @@ def writing(path: Path) -> Iterator[Store]:
         raise StoreError(
             f"folder {str(path.parent)!r} cannot be made ({error.strerror}): give --store FILE."
         ) from error
+    if path.is_file() and path.stat().st_size:
+        with reading(path):  # what cannot be used is refused before anything is made beside it
+            pass
     with _translated(path), _held(path), closing(sqlite3.connect(path)) as connection:
-        if path.stat().st_size:
-            _check(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")

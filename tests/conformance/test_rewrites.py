@@ -2,51 +2,133 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import cache
+
 import pytest
 import torch
+from torch import nn
 
 from unetbench import Network, parts, rewrite
-from unetbench.measuring.parity import relative_error
+from unetbench.errors import BadInput, Unsupported
+from unetbench.measuring.parity import EXACT_ERROR, relative_error
+from unetbench.records import RewriteReport
 
-# Encoders with something to rewrite, and one without.
+# Encoders with something to rewrite, and one without branches to fold.
 ENCODERS = ("mobileone_s0", "repvgg_a0", "repghostnet_050", "test_byobnet", "test_resnet")
 
+rewrites = pytest.mark.parametrize("name", parts.names("rewrite"))
+encoders = pytest.mark.parametrize("encoder", ENCODERS)
 
-@pytest.mark.parametrize("name", parts.names("rewrite"))
-@pytest.mark.parametrize("encoder", ENCODERS)
+
+@cache
+def _built(encoder: str) -> nn.Module:
+    return Network(encoder, classes=2).build()
+
+
+def _network(encoder: str) -> nn.Module:
+    """A network of the test's own: what one rewrites shows in no other."""
+    return deepcopy(_built(encoder))
+
+
+def _rewritten(model: nn.Module, *names: str) -> nn.Module:
+    try:
+        return rewrite(model, *names)
+    except Unsupported as error:
+        pytest.skip(f"refused, as it may where it cannot fold exactly: {error}")
+
+
+def _reports(model: nn.Module) -> tuple[RewriteReport, ...]:
+    return model.report  # type: ignore[return-value]
+
+
+def _modules(model: nn.Module) -> list[tuple[str, type]]:
+    return [(name, type(module)) for name, module in model.named_modules()]
+
+
+@rewrites
+@encoders
 @torch.inference_mode()
-def test_the_function_stays_the_same_and_the_given_network_untouched(name: str, encoder: str) -> None:
-    model = Network(encoder, classes=2).build().double()
-    image = torch.randn(1, 3, 64, 64, dtype=torch.float64)
-    expected = model(image)
-    count = sum(1 for _ in model.modules())
-    fast = rewrite(model, name)
-    error = relative_error(expected.numpy(), fast(image).numpy())
-    assert error <= parts.find("rewrite", name).module().TOLERANCE
-    assert sum(1 for _ in model.modules()) == count
-    assert torch.equal(model(image), expected)
+def test_the_function_stays_the_same(name: str, encoder: str) -> None:
+    model = _network(encoder).double()
+    images = torch.randn(2, 3, 64, 33, dtype=torch.float64)
+    expected = model(images)
+    tolerance = parts.find("rewrite", name).module().TOLERANCE
+    assert 0 <= tolerance <= EXACT_ERROR, "a rewrite must be exact"
+    assert relative_error(expected.numpy(), _rewritten(model, name)(images).numpy()) <= tolerance
+
+
+@rewrites
+@encoders
+@torch.inference_mode()
+def test_the_given_network_is_untouched(name: str, encoder: str) -> None:
+    model = _network(encoder)
+    modules, state = _modules(model), {key: value.clone() for key, value in model.state_dict().items()}
+    fast = _rewritten(model, name)
+    assert fast is not model
+    for parameter in fast.parameters():
+        parameter.zero_()  # what is done to the copy later does not come back either
+    assert _modules(model) == modules
+    assert model.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     assert not hasattr(model, "report")
 
 
-@pytest.mark.parametrize("name", parts.names("rewrite"))
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_the_report_counts_truly_and_a_second_time_there_is_nothing_to_do(name: str, encoder: str) -> None:
-    model = Network(encoder).build()
-    fast = rewrite(model, name)
-    (report,) = fast.report  # type: ignore[misc]
+@rewrites
+@encoders
+def test_the_report_counts_truly(name: str, encoder: str) -> None:
+    model = _network(encoder)
+    fast = _rewritten(model, name)
+    (report,) = _reports(fast)
     assert report.rewrite == name
-    assert report.modules_before == sum(1 for _ in model.modules())
-    assert report.modules_after == sum(1 for _ in fast.modules())
+    assert report.modules_before == len(_modules(model))
+    assert report.modules_after == len(_modules(fast))
     assert report.parameters_before == sum(each.numel() for each in model.parameters())
     assert report.parameters_after == sum(each.numel() for each in fast.parameters())
-    again = rewrite(fast, name).report  # type: ignore[index]
-    assert len(again) == 2
-    assert not again[1].fired
+    if not report.offered:
+        assert not report.fired
+        assert _modules(fast) == _modules(model), "finding nothing to do, it does nothing"
 
 
-def test_reparameterize_fires_where_there_are_branches_and_only_there() -> None:
-    fired = {}
-    for encoder in ("mobileone_s0", "repvgg_a0", "test_resnet"):
-        (report,) = rewrite(Network(encoder).build(), "reparameterize").report  # type: ignore[misc]
-        fired[encoder] = (report.fired, report.parameters_before - report.parameters_after > 0)
-    assert fired == {"mobileone_s0": (True, True), "repvgg_a0": (True, True), "test_resnet": (False, False)}
+@rewrites
+@encoders
+def test_a_second_time_there_is_nothing_to_do_and_the_reports_add_up(name: str, encoder: str) -> None:
+    once = _rewritten(_network(encoder), name)
+    twice = _rewritten(once, name)
+    first, second = _reports(twice)
+    assert (first,) == _reports(once)
+    assert not second.fired
+    assert _reports(_rewritten(_network(encoder), name, name)) == (first, second)
+
+
+@rewrites
+def test_options_that_it_does_not_take_are_refused(name: str) -> None:
+    with pytest.raises(BadInput, match="no_such_option"):
+        rewrite(nn.Identity(), f"{name}[no_such_option=1]")
+
+
+def test_an_unknown_rewrite_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(BadInput, match=r"unknown rewrite 'reparametrize'.*reparameterize"):
+        rewrite(nn.Identity(), "reparametrize")
+
+
+def test_no_rewrite_is_a_copy_with_an_empty_report() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 2, 1))
+    copy = rewrite(model)
+    assert copy is not model
+    assert _reports(copy) == ()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "offered"), [("mobileone_s0", 43), ("repvgg_a0", 22), ("test_resnet", 0)]
+)
+def test_reparameterize_fires_where_there_are_branches_and_only_there(encoder: str, offered: int) -> None:
+    (report,) = _reports(rewrite(_network(encoder), "reparameterize"))
+    assert (report.offered, report.fired) == (offered, offered > 0)
+    assert (report.modules_after < report.modules_before) == (offered > 0)
+    assert (report.parameters_after < report.parameters_before) == (offered > 0)
+
+
+def test_reparameterize_leaves_no_batch_norm_in_a_folded_encoder() -> None:
+    encoder = rewrite(_network("repvgg_a0"), "reparameterize").encoder
+    assert not [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)]  # type: ignore[union-attr]

@@ -2,79 +2,201 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from unetbench import machine, parts, prepare
 from unetbench.errors import BadInput
-from unetbench.measuring.parity import compare, fault
+from unetbench.measuring.parity import EXACT_ERROR, compare, fault, relative_error
+from unetbench.runtimes import Session
 
-
-@pytest.fixture(autouse=True)
-def _denormals_are_kept_elsewhere() -> Iterator[None]:
-    """The torch runtimes flush denormals in this thread; other tests count on them."""
-    yield
-    torch.set_flush_denormal(False)
-
+Floats = NDArray[np.floating]
 
 CASES = [
     (name, precision)
     for name in parts.names("runtime")
     for precision in parts.find("runtime", name).constants["PRECISIONS"]
 ]
+OPTIONS = [
+    (name, key, value)
+    for name in parts.names("runtime")
+    for key, values in parts.find("runtime", name).constants.get("OPTIONS", {}).items()
+    for value in values
+]
+IMAGES = np.random.default_rng(0).normal(size=(2, 2, 3, 40, 33)).astype(np.float32)  # two of a batch of two
+
+runtimes = pytest.mark.parametrize("name", parts.names("runtime"))
+cases = pytest.mark.parametrize(("name", "precision"), CASES)
 
 
+@pytest.fixture(autouse=True)
+def _torch_is_left_as_it_was() -> Iterator[None]:
+    """The torch runtimes flush denormals and set the threads of this process; other tests count on them."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_flush_denormal(False)
+    torch.set_num_threads(threads)
+
+
+@cache
 def _model() -> nn.Module:
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 2, 1)
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 2, 1)
+        )
+        model(torch.randn(4, 3, 32, 32))  # statistics of its own
     return model.eval()
 
 
-@pytest.mark.parametrize(("name", "precision"), CASES)
-def test_a_session_binds_runs_and_reads(name: str, precision: str) -> None:
+@cache
+def _exact(index: int) -> Floats:
+    """What fp64 eager answers to an image. Shapes: (B, classes, H, W)."""
+    model = deepcopy(_model()).double()
+    with torch.inference_mode():
+        answer: Floats = model(torch.from_numpy(IMAGES[index]).double()).numpy()
+    return answer
+
+
+def _session(name: str, precision: str = "fp32", *, options: str = "", threads: int = 1) -> Session:
     part = parts.find("runtime", name)
     if part.missing:
-        pytest.skip(f"{part.missing} is not installed")
+        pytest.skip(f"{', '.join(part.missing)} is not installed")
     if precision == "bf16" and not machine.bf16_instructions():
-        pytest.skip("bf16 is emulated on this machine")
-    images = np.random.default_rng(0).normal(size=(2, 1, 3, 40, 33)).astype(np.float32)
-    model = _model()
-    session = prepare(model, images[0], runtime=name, precision=precision, threads=1)
-    for image in (images[0], images[1], images[0]):
-        session.bind(image)
+        pytest.skip("bf16 is emulated on this machine: it has none of " + ", ".join(machine.BF16_SETS))
+    return prepare(_model(), IMAGES[0], runtime=name + options, precision=precision, threads=threads)
+
+
+def _answer(session: Session) -> NDArray[np.float32]:
+    session.run()
+    return session.read()
+
+
+@cases
+def test_a_session_binds_runs_and_reads(name: str, precision: str) -> None:
+    session = _session(name, precision)  # the first image is bound already
+    for index in (0, 1, 0):
         assert session.run() is None  # type: ignore[func-returns-value]
         answer = session.read()
-        assert answer.dtype == np.float32
-        with torch.inference_mode():
-            exact = model.double()(torch.from_numpy(image).double()).numpy()
-            model.float()
-        found = compare(exact, answer, eager_relative_error=1e-7)
+        assert (type(answer), answer.dtype, answer.shape) == (np.ndarray, np.float32, (2, 2, 40, 33))
+        found = compare(_exact(index), answer, eager_relative_error=1e-7)
+        assert fault(_exact(index), answer, found, precision) is None
         if precision == "fp32":
-            assert found.relative_error <= 1e-5
-        assert fault(exact, answer, found, precision) is None
-    assert session.in_force()["threads"] == "1"
-    assert session.in_force()["denormals"] == "flushed"
+            assert found.relative_error <= EXACT_ERROR
+        else:
+            assert found.relative_error > EXACT_ERROR, "the precision is what it says"
+        session.bind(IMAGES[1 - index])
+    assert relative_error(_exact(0), _exact(1)) > 0.1, "else a session could keep its first answer"
 
 
-@pytest.mark.parametrize("name", parts.names("runtime"))
+@cases
+def test_an_answer_that_was_read_is_the_readers_own(name: str, precision: str) -> None:
+    session = _session(name, precision)
+    first = _answer(session)
+    kept = first.copy()
+    session.bind(IMAGES[1])
+    other = _answer(session)
+    assert np.array_equal(first, kept), "a later run does not reach it"
+    other[:] = 0.0
+    assert session.read().any(), "nor does the reader reach the session's"
+
+
+@cases
+def test_what_was_bound_stays_bound(name: str, precision: str) -> None:
+    session = _session(name, precision)
+    first = _answer(session)
+    image = IMAGES[0].copy()
+    session.bind(image)
+    image[:] = 0.0
+    assert np.array_equal(_answer(session), first)
+    assert np.array_equal(_answer(session), first), "and a run uses nothing up"
+
+
+@cases
+def test_threads_and_denormals_are_read_back_as_asked(name: str, precision: str) -> None:
+    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for threads in sorted({1, min(2, most)}):
+        session = _session(name, precision, threads=threads)
+        session.run()
+        assert session.in_force()["threads"] == str(threads)
+        assert session.in_force()["denormals"] == "flushed"
+
+
+@runtimes
+def test_threads_not_asked_are_the_cores_granted(name: str) -> None:
+    _session(name)  # skips where it cannot run
+    session = prepare(_model(), IMAGES[0], runtime=name)
+    assert session.in_force()["threads"] == str(machine.granted_cores())
+
+
+@pytest.mark.parametrize(("name", "key", "value"), OPTIONS)
+def test_an_option_leaves_the_answer_exact(name: str, key: str, value: str) -> None:
+    answer = _answer(_session(name, options=f"[{key}={value}]"))
+    assert relative_error(_exact(0), answer) <= EXACT_ERROR
+
+
+def test_freezing_reaches_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda model, options: asked.append(options) or model)
+    for options in ("", "[freezing=0]", "[freezing=1]"):
+        _session("torch_compile", options=options)
+    assert asked == [None, None, {"freezing": True}]
+
+
+@cases
+def test_weights_are_untouched(name: str, precision: str) -> None:
+    before = {key: value.clone() for key, value in _model().state_dict().items()}
+    _answer(_session(name, precision))
+    after = _model().state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+@runtimes
+def test_a_model_in_training_is_run_as_for_inference(name: str) -> None:
+    expected = _answer(_session(name))
+    _model().train()
+    try:
+        assert np.array_equal(_answer(_session(name)), expected)
+    finally:
+        _model().eval()
+
+
+@runtimes
 def test_bad_input_is_refused(name: str) -> None:
     image = np.zeros((1, 3, 32, 32), np.float32)
-    with pytest.raises(BadInput, match="unknown precision"):
+    with pytest.raises(BadInput, match=r"unknown precision 'fp7'.*fp32"):
         prepare(_model(), image, runtime=name, precision="fp7")
-    for wrong in (image[0], image.astype(np.float64), image[..., :16]):
+    for wrong in (image[0], image.astype(np.float64), image[..., :31], image[..., :31, :]):
         with pytest.raises(BadInput, match="is not accepted"):
             prepare(_model(), wrong, runtime=name)
+    with pytest.raises(BadInput, match="no_such_option"):
+        prepare(_model(), image, runtime=f"{name}[no_such_option=1]")
+    for threads in (0, 100_000):
+        with pytest.raises(BadInput, match=f"threads {threads} is not possible"):
+            prepare(_model(), image, runtime=name, threads=threads)
 
 
-def test_an_option_reaches_the_runtime() -> None:
-    assert parts.find("runtime", "torch_compile").constants["OPTIONS"] == {"freezing": ("0", "1")}
-    image = np.zeros((1, 3, 32, 32), np.float32)
-    session = prepare(_model(), image, runtime="torch_compile[freezing=1]", threads=1)
-    session.run()
-    assert session.read().shape == (1, 2, 32, 32)
+def test_an_unknown_runtime_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(BadInput, match=r"unknown runtime 'torch_eagre'.*torch_eager"):
+        prepare(_model(), IMAGES[0], runtime="torch_eagre")
+
+
+@runtimes
+def test_the_file_gives_what_the_contract_names(name: str) -> None:
+    part = parts.find("runtime", name)
+    assert part.summary.endswith(".")
+    assert part.constants["PRECISIONS"][0] == "fp32"
+    assert isinstance(part.constants["IN_PROCESS"], bool)
+    if not part.missing:
+        module = part.module()
+        assert {"precision", "options", "folder"} <= inspect.signature(module.convert).parameters.keys()
+        assert "threads" in inspect.signature(module.load).parameters

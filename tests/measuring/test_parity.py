@@ -184,3 +184,26 @@ def test_a_reference_that_is_not_finite_proves_nothing() -> None:
     broken[0, 0, 0, 0] = np.nan
     found = compare(broken, reference, eager_relative_error=EAGER)
     assert fault(broken, reference, found, "bf16") is not None
+
+
+def test_flips_where_the_reference_was_not_sure_are_no_fault_by_themselves() -> None:
+    reference = _reference(1)
+    found = compare(reference, _noisy(reference, 0.05), eager_relative_error=EAGER)
+    assert found.agreement < 1.0
+    assert found.flips_beyond_margin == 0
+
+
+def test_another_shape_is_told_before_anything_is_compared() -> None:
+    reference = _reference(1)
+    said = fault(reference, reference[..., :1], made(), "fp32")
+    assert said is not None
+    assert "shape" in said
+
+
+def test_a_vacuous_answer_is_caught_where_the_reference_is_nearly_so() -> None:
+    reference = -1.0 - np.random.default_rng(0).random((1, 1, 100, 100))
+    reference[0, 0, 0, :15] = 0.001  # 0.15 % of the pixels, more than the gates let pass
+    answer = np.where(reference > 0, -0.001, reference)
+    said = _fault(reference, answer, "bf16")
+    assert said is not None
+    assert "the answer is one class" in said

@@ -6,28 +6,31 @@ from copy import deepcopy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from unetbench import Network
 from unetbench.errors import BadInput
 from unetbench.networks.decoders.unet import Decoder, Stage
 from unetbench.networks.segmenter import grown
 
-MODEL = Network("test_resnet", classes=2).build()
+MODEL = Network("test_resnet", classes=2).build()  # strides 2 to 32, least side 32
+
+SIDES = st.integers(32, 97)
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(32, 97), st.integers(32, 97), st.integers(1, 2))
+@settings(max_examples=20, deadline=None, database=None)
+@given(SIDES, SIDES, st.integers(1, 2))
+@example(33, 97, 1)
 @torch.inference_mode()
 def test_any_size_gives_logits_of_that_size(height: int, width: int, batch: int) -> None:
-    assert MODEL(torch.randn(batch, 3, height, width)).shape == (batch, 2, height, width)
+    logits = MODEL(torch.randn(batch, 3, height, width))
+    assert logits.shape == (batch, 2, height, width)
+    assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    "name", ["edgenext_x_small", "convnext_atto", "vgg11", "densenet121", "inception_v3"]
-)
+@pytest.mark.parametrize("name", ["edgenext_x_small", "convnext_atto", "vgg11", "densenet121"])
 @torch.inference_mode()
 def test_encoders_that_round_down_or_start_late_do_too(name: str) -> None:
     model = Network(name).build()
@@ -36,18 +39,63 @@ def test_encoders_that_round_down_or_start_late_do_too(name: str) -> None:
 
 
 @torch.inference_mode()
-def test_padding_is_zeros_right_and_bottom_cropped_away_again() -> None:
+def test_a_model_for_one_size_takes_that_size_unrounded() -> None:
+    model = Network("swin_tiny_patch4_window7_224", image_size=(60, 90)).build()
+    assert model(torch.randn(1, 3, 60, 90)).shape == (1, 1, 60, 90)
+
+
+@settings(max_examples=10, deadline=None, database=None)
+@given(SIDES, SIDES)
+@example(64, 96)
+@torch.inference_mode()
+def test_the_encoder_sees_the_image_and_zeros_up_to_the_next_whole_cell(height: int, width: int) -> None:
+    image = torch.randn(1, 3, height, width)
+    seen = _seen_by_the_encoder(image)
+    rows, columns = seen.shape[-2:]
+    assert rows in range(height, height + 32)
+    assert columns in range(width, width + 32)
+    assert (rows % 32, columns % 32) == (0, 0)
+    assert torch.equal(seen[..., :height, :width], image), "top left, unscaled"
+    assert seen.count_nonzero() == image.count_nonzero(), "all around it is zero"
+
+
+@torch.inference_mode()
+def test_logits_are_those_of_the_padded_image_cropped() -> None:
     image = torch.randn(1, 3, 50, 40)
     padded = torch.zeros(1, 3, 64, 64)
     padded[..., :50, :40] = image
-    torch.testing.assert_close(MODEL(image), MODEL(padded)[..., :50, :40])
+    assert torch.equal(MODEL(image), MODEL(padded)[..., :50, :40])
+
+
+@torch.inference_mode()
+def test_logits_are_the_heads_pixel_by_pixel() -> None:
+    image = torch.randn(1, 3, 64, 64)
+    expected = MODEL.head(MODEL.decoder(MODEL.encoder(image)))
+    assert torch.equal(MODEL(image), expected)
+    assert (MODEL.head.kernel_size, MODEL.head.bias is not None) == ((1, 1), True)
 
 
 @torch.inference_mode()
 def test_images_of_a_batch_do_not_touch_each_other() -> None:
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     exact = deepcopy(MODEL).double()
-    torch.testing.assert_close(exact(images)[1:], exact(images[1:]))
+    both = exact(images)
+    torch.testing.assert_close(both[:1], exact(images[:1]))
+    torch.testing.assert_close(both[1:], exact(images[1:]))
+
+
+@pytest.mark.parametrize("classes", [1, 3, 21])
+@torch.inference_mode()
+def test_a_logit_for_each_class(classes: int) -> None:
+    logits = Network("test_efficientnet", classes=classes).build()(torch.randn(1, 3, 33, 47))
+    assert logits.shape == (1, classes, 33, 47)
+    assert len({channel.numpy().tobytes() for channel in logits[0]}) == classes
+
+
+@pytest.mark.parametrize("wrong", [{"classes": 0}, {"in_channels": 0}])
+def test_no_class_or_channel_is_no_network(wrong: dict[str, int]) -> None:
+    with pytest.raises(BadInput, match="at least 1"):
+        Network("test_resnet", **wrong)  # type: ignore[arg-type]
 
 
 def test_maps_grow_by_replication() -> None:
@@ -62,37 +110,97 @@ def test_maps_grow_by_replication() -> None:
     [
         ((64, 64, 128, 256, 512), (256, 128, 64, 32)),
         ((16, 24, 40, 112, 160), (160, 80, 40, 20)),
+        ((32, 32, 48, 192, 96), (192, 96, 48, 24)),  # the widest level is not the deepest
         ((8, 8, 8, 8, 9), (9, 4, 2, 1)),
     ],
 )
 def test_default_widths_are_fitted_to_the_widest_level(
     channels: tuple[int, ...], widths: tuple[int, ...]
 ) -> None:
-    decoder = Decoder(channels, (2, 4, 8, 16, 32))
-    assert tuple(stage.up.out_channels for stage in decoder.stages) == widths
+    assert _widths(Decoder(channels, (2, 4, 8, 16, 32))) == widths
+
+
+@settings(max_examples=30, deadline=None, database=None)
+@given(st.lists(st.integers(8, 700), min_size=4, max_size=5))
+def test_the_rule_of_default_widths(channels: list[int]) -> None:
+    m = max(channels)
+    with torch.device("meta"):
+        decoder = Decoder(channels, (2, 4, 8, 16, 32)[-len(channels) :])
+    assert _widths(decoder) == (min(256, m), min(128, m // 2), min(64, m // 4), min(32, m // 8))
 
 
 def test_a_stage_is_an_up_convolution_and_two_convolutions() -> None:
     stage = Stage(8, 4, 6)
-    assert (stage.up.kernel_size, stage.up.stride) == ((2, 2), (2, 2))
-    assert stage.up.bias is not None
-    kinds = [type(module) for module in stage.convolutions]
-    assert kinds == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 2
+    assert [type(module) for module in stage.convolutions] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 2
     first, second = (module for module in stage.convolutions if isinstance(module, nn.Conv2d))
-    assert (first.in_channels, first.out_channels, second.in_channels) == (6 + 4, 6, 6)
-    assert first.bias is None
-    assert first.padding == (1, 1)
+    assert (first.in_channels, first.out_channels) == (6 + 4, 6)
+    assert (second.in_channels, second.out_channels) == (6, 6)
+    for convolution in (first, second):
+        assert (convolution.kernel_size, convolution.padding, convolution.stride) == ((3, 3), (1, 1), (1, 1))
+        assert convolution.bias is None, "a batch norm follows"
+    _assert_doubling(stage.up, 8, 6)
 
 
+def test_a_decoder_is_four_stages_and_a_last_step_to_full_resolution() -> None:
+    decoder = MODEL.decoder
+    channels, widths = (96, 192, 48, 32, 32), (192, 96, 48, 24)  # the encoder's, deepest first
+    assert len(decoder.stages) == 4
+    below = channels[0]
+    for stage, skip, width in zip(decoder.stages, channels[1:], widths, strict=True):
+        _assert_doubling(stage.up, below, width)
+        assert stage.convolutions[0].in_channels == width + skip
+        below = width
+    _assert_doubling(decoder.up, 24, 24)
+
+
+@torch.inference_mode()
 def test_a_stage_without_a_skip_concatenates_nothing() -> None:
-    decoder = Decoder((40, 80, 160, 320), (4, 8, 16, 32))
+    decoder = Decoder((40, 80, 160, 320), (4, 8, 16, 32)).eval()
     assert len(decoder.stages) == 4
     last = decoder.stages[-1]
     assert last.convolutions[0].in_channels == last.up.out_channels
+    below = torch.randn(1, last.up.in_channels, 8, 8)
+    assert torch.equal(last(below, None), last.convolutions(last.up(below)))
+
+
+@torch.inference_mode()
+def test_a_skip_is_concatenated_after_the_map_from_below() -> None:
+    stage = Stage(8, 4, 6).eval()
+    below, skip = torch.randn(1, 8, 5, 7), torch.randn(1, 4, 10, 14)
+    assert torch.equal(stage(below, skip), stage.convolutions(torch.cat([stage.up(below), skip], dim=1)))
 
 
 def test_widths_of_ones_own() -> None:
-    model = Network("test_resnet", decoder_channels=(16, 8, 8, 4)).build()
-    assert model.decoder.out_channels == 4
-    with pytest.raises(BadInput, match="give 4 positive widths"):
-        Network("test_resnet", decoder_channels=(16, 8)).build()
+    model = Network("test_resnet", decoder_channels=(16, 12, 8, 4)).build()
+    assert _widths(model.decoder) == (16, 12, 8, 4)
+    assert model.decoder.out_channels == model.head.in_channels == 4
+
+
+@pytest.mark.parametrize("widths", [(16, 8), (16, 8, 8, 4, 4), (16, 8, 8, 0), (16, 8, 8, -4)])
+def test_widths_that_do_not_fit_are_refused(widths: tuple[int, ...]) -> None:
+    with pytest.raises(
+        BadInput, match=r"^[^\n]*4 stages \(output strides 16, 8, 4, 2\)[^\n]*4 positive widths"
+    ):
+        Network("test_resnet", decoder_channels=widths).build()
+
+
+def _widths(decoder: nn.Module) -> tuple[int, ...]:
+    return tuple(stage.convolutions[-3].out_channels for stage in decoder.stages)  # type: ignore[union-attr]
+
+
+def _assert_doubling(up: nn.Module, in_channels: int, out_channels: int) -> None:
+    assert isinstance(up, nn.ConvTranspose2d)
+    assert (up.in_channels, up.out_channels) == (in_channels, out_channels)
+    assert (up.kernel_size, up.stride, up.padding) == ((2, 2), (2, 2), (0, 0))
+    assert up.bias is not None
+
+
+def _seen_by_the_encoder(image: Tensor) -> Tensor:
+    seen: list[Tensor] = []
+    hook = MODEL.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        MODEL(image)
+    finally:
+        hook.remove()
+    (only,) = seen
+    return only

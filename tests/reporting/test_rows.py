@@ -138,3 +138,30 @@ def test_a_rewrite_that_found_nothing_to_do_leaves_no_proof() -> None:
 def test_results_of_a_checkpoint_are_shown_after_the_file_has_gone(tmp_path: Path) -> None:
     of = replace(case(), network=Network("resnet18", weights=str(tmp_path / "gone.pt")))
     assert rows([replace(_result(case(), measurement()), case=of)])[0].status == "ok"
+
+
+@pytest.mark.parametrize(("share", "status"), [(None, "ok"), (0.05, "ok"), (0.051, "not quiet")])
+def test_a_row_that_others_disturbed_is_told_with_its_figures(share: float | None, status: str) -> None:
+    (row,) = rows([_result(case(), measurement(100, waiting_share=share))])
+    assert row.status == status
+    assert row.median_ms == pytest.approx(100)
+
+
+def test_a_disturbed_row_ranks_below_quiet_ones_and_wins_nothing() -> None:
+    table = rows(
+        [
+            _result(case(recipe="torch_compile/fp32"), measurement(10, waiting_share=0.5)),
+            _result(case(), measurement(100)),
+        ]
+    )
+    assert [row.status for row in table] == ["ok", "not quiet"]
+    assert [row.recipe for row in fastest_per_network(table)] == ["torch_eager/fp32"]
+
+
+@pytest.mark.parametrize("disturbed", ["torch_eager/fp32", "torch_compile/fp32"])
+def test_there_is_no_speed_up_of_or_against_a_disturbed_row(disturbed: str) -> None:
+    table = [
+        _result(case(recipe=recipe), measurement(100, waiting_share=0.5 if recipe == disturbed else None))
+        for recipe in ("torch_eager/fp32", "torch_compile/fp32")
+    ]
+    assert _speedups(*table)["torch_compile/fp32"] is None
