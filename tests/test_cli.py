@@ -265,3 +265,10 @@ def test_a_refused_store_leaves_nothing_beside_it(suite: Path, capsys: pytest.Ca
     (suite / "mine.txt").write_text("my notes, of some length so that it is no header\n" * 30)
     _error(capsys, "run", str(suite), "--store", str(suite / "mine.txt"))
     assert sorted(path.name for path in suite.iterdir()) == ["mine.txt", "suite.toml"]
+
+
+def test_a_pattern_chooses_among_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "runtimes", "torch_c*"]) == 0
+    out = capsys.readouterr().out
+    assert "torch_compile" in out
+    assert "torch_eager" not in out

@@ -91,7 +91,7 @@ def test_files_stay_small_and_say_what_they_are_for(path: Path) -> None:
 
 
 def test_the_parent_and_the_reading_side_load_nothing_heavy() -> None:
-    modules = "cli, listing, doctor, suite, store, reporting.report, reporting.table, reporting.live"
+    modules = "cli, listing, doctor, suite, store, reporting.report, reporting.table, reporting.live, reporting.charts"
     names = [f"unetbench.{name.strip()}" for name in modules.split(",")]
     names += ["unetbench.measuring.session", "unetbench.measuring.schedule"]
     code = f"import sys, {', '.join(names)}; print(*sys.modules)"
