@@ -80,6 +80,7 @@ def test_kill_9_and_ctrl_c_lose_nothing_that_was_shown_and_the_same_command_goes
     stopped = _start(suite)
     line = _line(stopped, "[2/3]")
     assert line.startswith("[2/3] test_efficientnet/unet torch_eager/fp32:")
+    _wait_for_worker(tmp_path)
     stopped.send_signal(signal.SIGINT)
     code, _, err = _finish(stopped)
     assert code == 130
