@@ -118,3 +118,10 @@ def test_what_onednn_ignores_limits_nothing(monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setattr(machine, "_cpu_flags", lambda: frozenset({"amx_bf16"}))
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", cap)
     assert machine.bf16_instructions() == ("amx_bf16",)
+
+
+def test_the_old_name_of_onednns_cap_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_cpu_flags", lambda: frozenset({"avx2", "amx_bf16"}))
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "avx2")
+    assert machine.bf16_instructions() == ()

@@ -135,3 +135,14 @@ def test_a_field_at_its_default_is_not_part_of_a_key() -> None:
 def test_an_option_given_twice_is_refused() -> None:
     with pytest.raises(BadInput):
         Recipe.parse("torch_compile[freezing=0,freezing=1]/fp32")
+
+
+@pytest.mark.parametrize("value", ["abc", (), (64, -1), (64, 0), 64])
+def test_widths_and_sizes_are_positive_whole_numbers(value: object) -> None:
+    with pytest.raises(BadInput, match="positive whole numbers"):
+        Network("resnet18", decoder_channels=value)  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_path_that_no_file_can_have_is_refused_in_one_line() -> None:
+    with pytest.raises(BadInput, match="cannot be read"):
+        replace(case(), network=Network("resnet18", weights="a\0b.pt")).key()

@@ -20,7 +20,8 @@ import pytest
 from tests.samples import case, machine, measurement
 from unetbench.errors import StoreError
 from unetbench.records import Failure, Network
-from unetbench.store import Store, load, reading, writing
+from unetbench.results import load
+from unetbench.store import Store, reading, writing
 
 ROOT = Path(__file__).parents[1]
 NOT_RUN = Failure(stage="preflight", kind="not run", message="emulated")
@@ -365,3 +366,11 @@ def test_each_condition_by_itself_begins_a_new_session(path: Path, other: dict[s
         first = _session(store)
         assert _session(store, **other) == first + 1
         assert _session(store, **other) == first + 1, "which goes on in its turn"
+
+
+def test_a_folder_is_no_store_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    with pytest.raises(StoreError, match="is a folder"), writing(folder):
+        pass
+    assert [each.name for each in tmp_path.iterdir()] == ["results"]

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from unetbench.records import Case as Case
     from unetbench.records import Network as Network
     from unetbench.records import Recipe as Recipe
+    from unetbench.results import load as load
     from unetbench.rewrites import rewrite as rewrite
     from unetbench.runtimes import prepare as prepare
-    from unetbench.store import load as load
 
 __version__ = "0.1.0"
 
@@ -22,7 +22,7 @@ _HOMES = {
     "Case": "unetbench.records",
     "Network": "unetbench.records",
     "Recipe": "unetbench.records",
-    "load": "unetbench.store",
+    "load": "unetbench.results",
     "prepare": "unetbench.runtimes",
     "rewrite": "unetbench.rewrites",
 }

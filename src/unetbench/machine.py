@@ -18,7 +18,9 @@ _SETS_THAT_MATTER = (
     "amx_bf16", "amx_int8", "asimd", "sve", "bf16", "i8mm",
 )  # fmt: skip
 BF16_SETS = ("avx512_bf16", "amx_bf16", "bf16")  # any of them computes in bf16; else it is emulated
-# ONEDNN_MAX_CPU_ISA caps what torch's kernels use; these caps leave no bf16. oneDNN ignores other words.
+# They cap what torch's kernels use (the second is the old name); the caps below leave no bf16, and
+# oneDNN ignores other words.
+_ONEDNN_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 _ONEDNN_WITHOUT_BF16 = (
     "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
 )  # fmt: skip
@@ -74,7 +76,8 @@ def granted_memory_bytes() -> int:
 def instruction_sets() -> tuple[str, ...]:
     """Return the sets that matter and that torch's kernels may use (`ONEDNN_MAX_CPU_ISA` obeyed)."""
     present = tuple(name for name in _SETS_THAT_MATTER if name in _cpu_flags())
-    capped = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _ONEDNN_WITHOUT_BF16
+    cap = next((os.environ[name] for name in _ONEDNN_CAPS if name in os.environ), "")
+    capped = cap.upper() in _ONEDNN_WITHOUT_BF16
     return tuple(name for name in present if not (capped and name in BF16_SETS))
 
 

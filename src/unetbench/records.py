@@ -5,15 +5,12 @@ It computes nothing about speed: summaries are derived by `stats`, never kept in
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from dataclasses import KW_ONLY, dataclass, field, fields, is_dataclass, replace
-from functools import cache
-from pathlib import Path
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from unetbench.errors import BadInput, FailureKind
+from unetbench.keys import content, digest
 
 if TYPE_CHECKING:
     from unetbench.networks.segmenter import Segmenter
@@ -48,7 +45,7 @@ class Network:
         for name in ("decoder_channels", "image_size"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, tuple(int(number) for number in value))
+                object.__setattr__(self, name, _positive_integers(name, value))
 
     @property
     def name(self) -> str:
@@ -62,6 +59,12 @@ class Network:
         if not (encoder and slash and decoder) or "/" in decoder:
             raise BadInput(f"network {text!r} is not of the form encoder/decoder: write it as resnet18/unet.")
         return cls(encoder, decoder=decoder, **rest)
+
+    def canonical(self) -> Network:
+        """Return the network as its key sees it: a checkpoint counts by its content, not its path."""
+        if self.weights in ("random", "pretrained"):
+            return self
+        return replace(self, weights=content(self.weights))
 
     def build(self) -> Segmenter:
         """Build the network as an `nn.Module` in eval mode, with `.encoder` and `.decoder`.
@@ -160,11 +163,11 @@ class Case:
     def key(self) -> str:
         """The stored name: a hash of the fields that differ from their defaults, so that a field
         added later renames no old case. A checkpoint counts by its content."""
-        return _digest(_differing(self))
+        return digest(self)
 
     def network_key(self) -> str:
         """What cases with the same network and input share: all of them may be compared."""
-        return _digest(_differing(replace(self, recipe=REFERENCE, threads=1)))
+        return digest(replace(self, recipe=REFERENCE, threads=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,38 +282,11 @@ class Result:
         return self.failure is not None and self.failure.kind != "not run"
 
 
-def _differing(record: Any) -> Any:
-    """The canonical form of a record: only the fields that differ from their defaults."""
-    if isinstance(record, Network) and record.weights not in ("random", "pretrained"):
-        record = replace(record, weights=_content(Path(record.weights)))
-    if is_dataclass(record) and not isinstance(record, type):
-        return {
-            each.name: _differing(getattr(record, each.name))
-            for each in fields(record)
-            if getattr(record, each.name) != each.default
-        }
-    return [_differing(item) for item in record] if isinstance(record, tuple) else record
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _content(path: Path) -> str:
-    """Name a checkpoint by its content."""
-    if str(path).startswith("sha256:"):
-        return str(path)
+def _positive_integers(name: str, value: Any) -> tuple[int, ...]:
     try:
-        facts = path.stat()
-        return f"sha256:{_file_digest(path, facts.st_mtime_ns, facts.st_size)}"
-    except OSError as error:
-        raise BadInput(
-            f"weights {str(path)!r} cannot be read ({error.strerror}): "
-            "accepted are random, pretrained, or a .safetensors or .pt file."
-        ) from error
-
-
-@cache
-def _file_digest(path: Path, changed_ns: int, size: int) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        numbers = tuple(int(number) for number in value)
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise BadInput(f"{name} {value!r} is not accepted: give positive whole numbers, such as (64, 32).")
+    return numbers

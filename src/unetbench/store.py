@@ -13,14 +13,13 @@ import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from unetbench.errors import MissingPackage, StoreError
+from unetbench.errors import StoreError
 from unetbench.records import Case, Failure, Machine, Measurement, Result, Session
 
 SCHEMA = 1
@@ -165,6 +164,8 @@ def writing(path: Path) -> Iterator[Store]:
 
     Raises: StoreError where another run holds it, it is newer than this program, damaged or no database.
     """
+    if path.is_dir():
+        raise StoreError(f"store {str(path)!r} is a folder: give --store FILE, such as results.sqlite in it.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -199,42 +200,6 @@ def reading(path: Path) -> Iterator[Store]:
     with _translated(path), closing(_read_only(path)) as connection:
         _check(connection, path)
         yield Store(connection, path)
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """The results of one session, as the public API gives them."""
-
-    session: Session
-    results: tuple[Result, ...]
-
-    def to_pandas(self) -> Any:
-        """Return a pandas frame with one row a case: the columns of results.csv.
-
-        Raises: MissingPackage where pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingPackage(
-                "to_pandas needs pandas: install it with `uv pip install unetbench[pandas]`."
-            ) from error
-        from unetbench.reporting.files import columns
-        from unetbench.reporting.rows import rows
-
-        return pandas.DataFrame([columns(row) for row in rows(self.results)])
-
-
-def load(path: str | Path) -> Results:
-    """Return the results of a store's latest session.
-
-    Raises: StoreError where the file cannot be used or holds no session.
-    """
-    with reading(Path(path)) as store:
-        sessions = store.sessions()
-        if not sessions:
-            raise StoreError(f"store {str(path)!r} holds no session yet: run the suite first.")
-        return Results(sessions[-1], store.results(sessions[-1].identifier))
 
 
 @contextmanager

@@ -33,6 +33,11 @@ def test_a_spreadsheet_executes_no_cell(start: str) -> None:
     assert read["reason"] == f"'{start}1"
 
 
+def test_a_carriage_return_ends_no_row() -> None:
+    (read,) = _read([replace(ROW, reason="\r=cmd()\rmore")])
+    assert read["reason"] == " =cmd() more"
+
+
 def test_a_number_below_zero_stays_a_number() -> None:
     assert _read([replace(ROW, relative_error=-0.5)])[0]["relative_error"] == "-0.5"
 

@@ -165,3 +165,10 @@ def test_the_error_is_that_of_the_row() -> None:
     off = measurement(parity=parity(relative_error=3e-4))
     table = rows([Result(case=case(), session=1, measurements=(off,))])
     assert "3e-04" in _text(table, 200)
+
+
+def test_where_nearly_nothing_fits_the_encoder_and_its_time_stay() -> None:
+    assert [column.name for column in sorted(COLUMNS, key=lambda column: column.leaves)][:2] == [
+        "encoder",
+        "median ms",
+    ]

@@ -69,8 +69,9 @@ def write_text(path: Path, text: str) -> None:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.{_SIGNIFICANT}g}"
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return "'" + value
+    if isinstance(value, str):
+        value = value.replace("\r", " ")  # Python below 3.13 does not quote it, and it would end the row
+        return "'" + value if value.startswith(_FORMULA_STARTS) else value
     return value
 
 

@@ -43,14 +43,14 @@ def _spread(row: Row) -> str:
 
 
 COLUMNS = (
-    Column(name="encoder", text=lambda row: row.encoder, leaves=0, left=True),
+    Column(name="encoder", text=lambda row: row.encoder, leaves=-2, left=True),
     Column(name="decoder", text=lambda row: row.decoder, leaves=12, left=True),
     Column(name="recipe", text=lambda row: row.recipe, leaves=0, left=True),
     Column(name="size", text=lambda row: row.size, leaves=13, left=True),
     Column(name="params M", text=lambda row: _figure(row.parameters_m, ".2f"), leaves=7),
     Column(name="enc. M", text=lambda row: _figure(row.encoder_parameters_m, ".2f"), leaves=9),
     Column(name="GFLOP", text=lambda row: _figure(row.gflop, ".1f"), leaves=8),
-    Column(name="median ms", text=lambda row: milliseconds(row.median_ms), leaves=0),
+    Column(name="median ms", text=lambda row: milliseconds(row.median_ms), leaves=-1),
     Column(name="25–75 % ms", text=_spread, leaves=5),
     Column(name="end-to-end ms", text=lambda row: milliseconds(row.end_to_end_ms), leaves=10),
     Column(name="images/s", text=lambda row: _figure(row.images_per_s, ".1f"), leaves=4),
