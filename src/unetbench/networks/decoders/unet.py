@@ -35,10 +35,10 @@ class Decoder(nn.Module):
         super().__init__()
         outputs = _stage_strides(strides[-1])
         widths = tuple(decoder_channels or _fitted_widths(outputs, max(channels)))
-        if len(widths) != len(outputs) or min(widths) < 1:
+        if len(widths) != len(outputs):
             raise BadInput(
                 f"decoder_channels {widths} do not fit: this encoder has {len(outputs)} stages "
-                f"(output strides {', '.join(map(str, outputs))}), so give {len(outputs)} positive widths."
+                f"(output strides {', '.join(map(str, outputs))}), so give {len(outputs)} widths."
             )
         skips = dict(zip(strides[:-1], channels[:-1], strict=True))
         self.stages = nn.ModuleList()
