@@ -80,6 +80,27 @@ class FakeWorker:
     ticking: dict[str, bool] = field(default_factory=dict)
     ended: bool = False
     on_ask: Callable[[str, dict[str, Any]], None] = lambda do, arguments: None
+    paused: bool = False
+    told: tuple[str, dict[str, Any]] = ("", {})
+
+    def tell(self, do: str, **arguments: Any) -> None:
+        self.told = (do, arguments)
+
+    def answer(
+        self, *, on_phase: Callable[[str], None], on_tick: Callable[[], None] | None = None
+    ) -> dict[str, Any]:
+        do, arguments = self.told
+        return self.ask(do, on_phase=on_phase, on_tick=on_tick, **arguments)
+
+    def pause(self) -> None:
+        assert not self.ended
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def facts(self) -> dict[str, int | None]:
+        return {"pss_bytes": 1 << 20, "migrations": None, "major_faults": 0}
 
     def ask(
         self,
@@ -90,25 +111,27 @@ class FakeWorker:
         **arguments: Any,
     ) -> dict[str, Any]:
         assert not self.ended
+        assert not self.paused, f"{do} was asked of a stopped process"
         self.asked.append(do)
         self.ticking[do] = on_tick is not None
         self.on_ask(do, arguments)
         if self.fails and self.fails[0] == do:
             raise WorkerLost(*self.fails)
-        if do == "run":
-            runs = arguments["at_most"]
+        if do in ("run", "turn"):
+            runs = arguments["runs"] if do == "turn" else min(arguments["at_most"], 10)
             times = [round(self.run_ms * MS)] * runs
             counters = {"steal_ticks": 0}
             return {
                 "bind_ns": [1] * runs, "run_ns": times, "read_ns": [1] * runs,
-                "cpu_ns": sum(times), "before": counters, "after": counters,
+                "cpu_ns": sum(times), "before": counters, "after": counters, "warmup_ns": times[:1],
             }  # fmt: skip
         answers: dict[str, dict[str, Any]] = {
             "load": LOADED,
             "memory": {"peak_rss_bytes": 1 << 20, "reset": True},
             "read": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": "1"}},
+            "check": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": "1"}},
         }
-        return answers.get(do, {})
+        return dict(answers.get(do, {}))
 
     def log_tail(self) -> str:
         return "what it printed"

@@ -56,12 +56,15 @@ def _run(options: Namespace, given: list[str]) -> int:
     from rich.console import Console
 
     from unetbench import photos
-    from unetbench.measuring import block, session
+    from unetbench.measuring import preset as presets
+    from unetbench.measuring import session
     from unetbench.measuring.schedule import expected_s
     from unetbench.reporting import live
 
     suite, cases = _cases(options)
-    preset = block.preset(options.preset)
+    preset = presets.preset(options.preset or ("standard" if options.budget else "quick"))
+    if options.budget and not preset.looks:
+        raise BadInput("--budget goes with --preset standard or rigorous: quick measures each case once.")
     images = photos.folder_photos(options.images) if options.images else ()
     if options.dry_run:
         for case in cases:
@@ -77,6 +80,7 @@ def _run(options: Namespace, given: list[str]) -> int:
         fresh=options.fresh,
         force=options.force,
         limit_s=options.timeout,
+        budget_s=presets.budget_s(options.budget) if options.budget else None,
     )
     results = session.run(plan, partial(live.observer, console=Console(), write=_line, title=suite.title))
     _show(options)
@@ -99,6 +103,10 @@ def _show(options: Namespace) -> None:
     path = _store(options)
     with reading(path) as store:
         report = reports.report(store, session=getattr(options, "session", None))
+        if getattr(options, "case", None):
+            for heading, text in reports.certificate(store, report, options.case):
+                print(f"{heading:12} {text}".rstrip())
+            return
     console = Console()
     rows = fastest_per_network(report.rows) if getattr(options, "fastest", False) else report.shown
     console.print(terminal_table(rows, title=report.title, width=console.width))
@@ -107,6 +115,40 @@ def _show(options: Namespace) -> None:
     if options.out is not None or options.command is _run:
         written = reports.write_files(report, options.out or path.parent)
         console.print(f"wrote {', '.join(map(str, written))}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _compare(options: Namespace, given: list[str]) -> int:
+    from unetbench.reporting import comparison
+
+    told = list(comparison.compared(options.first, options.second, _store(options)))
+    for line in comparison.lines(told):
+        print(line)
+    if options.fail_if_slower is None:
+        return 0
+    slower = comparison.slower_than(told, options.fail_if_slower)
+    for each in slower:
+        print(f"slower by {options.fail_if_slower:.1%} or more: {each.name}")
+    return 1 if slower else 0
+
+
+def _recover(options: Namespace, given: list[str]) -> int:
+    from unetbench.recovery import recover
+
+    saved = recover(options.damaged, options.new)
+    print(f"saved {saved.count} results to {options.new}; {saved.damaged} rows were damaged and left out")
+    if saved.unsealed:
+        print(
+            f"{saved.unsealed} rows are of an older program without seals: they read well, no more is known"
+        )
+    return 0
+
+
+def _merge(options: Namespace, given: list[str]) -> int:
+    from unetbench.recovery import merge
+
+    count = merge(options.stores, options.out)
+    print(f"wrote {count} sessions to {options.out}: `unetbench report --store {options.out} --session N`")
+    return 0
 
 
 def _list(options: Namespace, given: list[str]) -> int:
@@ -180,7 +222,10 @@ def _parser() -> ArgumentParser:
     run.add_argument("--batch", type=_positive, help="images a run")
     run.add_argument("--classes", type=_positive, help="classes of the head")
     run.add_argument("--threads", type=_positive, help="default: the cores that the machine grants")
-    run.add_argument("--preset", default="quick", help="quick (default); standard is still being built")
+    run.add_argument("--preset", metavar="NAME", help="quick (default), standard (verdicts), rigorous")
+    run.add_argument(
+        "--budget", metavar="TIME", help="standard within a time, as 20m: most where it tells most"
+    )
     run.add_argument("--images", type=Path, metavar="DIR", help="your own photographs as input")
     run.add_argument("--timeout", type=_positive, metavar="S", help="seconds a case may take (default 900)")
     run.add_argument("--fresh", action="store_true", help="start anew; earlier results stay in the store")
@@ -192,8 +237,30 @@ def _parser() -> ArgumentParser:
     report.add_argument("suite", type=Path, nargs="?", default=Path(), help="the suite that was run")
     report.add_argument("--session", type=int, metavar="N", help="an earlier session (default: the latest)")
     report.add_argument("--fastest", action="store_true", help="one row a network: its fastest recipe")
-    for command in (run, report):
+    report.add_argument("--case", metavar="NAME", help="everything about one case: its proof and its costs")
+
+    compare = commands.add_parser("compare", help="two stores, or two recipes within one: verdicts")
+    compare.set_defaults(command=_compare)
+    compare.add_argument("first", help="a store, FILE or FILE@SESSION, or a recipe")
+    compare.add_argument("second", help="the same: it is told whether this one is slower")
+    compare.add_argument(
+        "suite", type=Path, nargs="?", default=Path(), help="of two recipes: the suite that was run"
+    )
+    compare.add_argument("--fail-if-slower", type=_share, metavar="3%%", help="exit 1 where that is certain")
+
+    recover = commands.add_parser("recover", help="save what is whole in a damaged store")
+    recover.set_defaults(command=_recover)
+    recover.add_argument("damaged", type=Path, help="the damaged store: it is only read")
+    recover.add_argument("new", type=Path, help="a new file")
+
+    merge = commands.add_parser("merge", help="bring stores together; machines stay apart")
+    merge.set_defaults(command=_merge)
+    merge.add_argument("stores", type=Path, nargs="+", metavar="STORE")
+    merge.add_argument("-o", "--out", type=Path, required=True, metavar="NEW", help="a new file")
+
+    for command in (run, report, compare):
         command.add_argument("--store", metavar="FILE", help="default: results/results.sqlite in the suite")
+    for command in (run, report):
         command.add_argument("--out", type=Path, metavar="DIR", help="where CSV, Markdown and chart go")
 
     listing = commands.add_parser("list", help="show encoders, decoders, rewrites, runtimes")
@@ -206,6 +273,16 @@ def _parser() -> ArgumentParser:
     doctor = commands.add_parser("doctor", help="what this machine will allow")
     doctor.set_defaults(command=_doctor)
     return parser
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / 100
+    except ValueError:
+        share = -1.0
+    if not 0.0 < share < 10.0:
+        raise BadInput(f"{text!r} is no share: give it as 3%.")
+    return share
 
 
 def _positive(text: str) -> int:

@@ -31,6 +31,10 @@ class Unsupported(UnetbenchError):
     """A network cannot be built or run in the way that was asked: a row of its own, not a crash."""
 
 
+class WrongOutput(UnetbenchError):
+    """An answer that cannot be right: the case has no time."""
+
+
 class WorkerLost(UnetbenchError):
     """A worker process ended, hung or answered with an error; carries the row's failure."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from unetbench.errors import MissingPackage, StoreError
 from unetbench.records import Result, Session
 from unetbench.store import reading
+from unetbench.verdicts import LOOKS_OF
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Results:
         from unetbench.reporting.files import columns
         from unetbench.reporting.rows import rows
 
-        return pandas.DataFrame([columns(row) for row in rows(self.results)])
+        looks = LOOKS_OF.get(self.session.preset, ())
+        return pandas.DataFrame([columns(row) for row in rows(self.results, looks)])
 
 
 def load(path: str | Path) -> Results:

@@ -1,7 +1,7 @@
 """Results on disk: one SQLite file, durable, versioned, one writer at a time.
 
 Each result is one transaction, synced before it is shown as done. Raw measurements only; nothing is
-ever summarised here, and nothing measured is deleted. History of the schema: 1, the first.
+ever summarised here, and nothing measured is deleted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import shlex
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,27 +20,8 @@ from typing import Any
 import msgspec
 
 from unetbench.errors import StoreError
-from unetbench.records import Case, Failure, Machine, Measurement, Result, Session
-
-SCHEMA = 1
-_APPLICATION = 0x756E6574  # "unet" in the file's header: tells our stores from other databases
-_TABLES = """
-CREATE TABLE session (
-    id INTEGER PRIMARY KEY, started_utc TEXT NOT NULL, machine TEXT NOT NULL, preset TEXT NOT NULL,
-    images TEXT NOT NULL, command TEXT NOT NULL
-);
-CREATE TABLE fact (
-    session INTEGER NOT NULL REFERENCES session(id), name TEXT NOT NULL, value TEXT NOT NULL,
-    PRIMARY KEY (session, name)
-);
-CREATE TABLE "case" (key TEXT PRIMARY KEY, record TEXT NOT NULL);
-CREATE TABLE result (
-    id INTEGER PRIMARY KEY, session INTEGER NOT NULL REFERENCES session(id),
-    "case" TEXT NOT NULL REFERENCES "case"(key), block INTEGER NOT NULL, finished_utc TEXT NOT NULL,
-    measurement TEXT, failure TEXT, log_tail TEXT NOT NULL,
-    UNIQUE (session, "case", block), CHECK ((measurement IS NULL) <> (failure IS NULL))
-);
-"""
+from unetbench.records import Block, Case, Failure, Machine, Measurement, Result, Session
+from unetbench.schema import COLUMNS, check, migrate, pragma, seal
 
 
 class Store:
@@ -48,13 +29,11 @@ class Store:
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
+        self._sealed = pragma(connection, "user_version") >= 2
         self.path = path
 
     def sessions(self) -> tuple[Session, ...]:
         """Return all sessions, oldest first."""
-        rows = self._connection.execute(
-            "SELECT id, started_utc, machine, preset, images, command FROM session ORDER BY id"
-        )
         return tuple(
             Session(
                 identifier=identifier,
@@ -64,35 +43,67 @@ class Store:
                 images=images,
                 command=command,
             )
-            for identifier, started, machine, preset, images, command in rows
+            for identifier, started, machine, preset, images, command in self._rows("session", "ORDER BY id")
         )
 
     def results(self, session: int) -> tuple[Result, ...]:
         """Return the results of a session, one a case, in the order in which they came."""
-        rows = self._connection.execute(
-            'SELECT c.key, c.record, r.measurement, r.failure FROM result r JOIN "case" c ON c.key = r."case" '
-            "WHERE r.session = ? ORDER BY r.id",
-            (session,),
-        )
+        cases = dict(self._rows("case", ""))
         found: dict[str, Result] = {}
-        for key, record, measurement, failure in rows:
+        for _, key, _, _, measurement, failure, _ in self._rows(
+            "result", "WHERE session = ? ORDER BY id", session
+        ):
             earlier = found.get(key)
             measurements = earlier.measurements if earlier else ()
             if measurement is not None:
                 measurements += (msgspec.json.decode(measurement, type=Measurement),)
             found[key] = Result(
                 key=key,
-                case=msgspec.json.decode(record, type=Case),
+                case=earlier.case if earlier else msgspec.json.decode(cases[key], type=Case),
                 session=session,
                 measurements=measurements,
                 failure=None if failure is None else msgspec.json.decode(failure, type=Failure),
             )
         return tuple(found.values())
 
+    def blocks(self, session: int) -> tuple[Block, ...]:
+        """Return what the cases of each paired block share, in order."""
+        if not self._sealed:
+            return ()  # an older store that is only read
+        rows = self._rows("block", "WHERE session = ? ORDER BY rowid", session)
+        return tuple(msgspec.json.decode(record, type=Block) for _, _, _, record in rows)
+
     def facts(self, session: int) -> dict[str, Any]:
         """Return what was found out about the machine in a session, by name."""
-        rows = self._connection.execute("SELECT name, value FROM fact WHERE session = ?", (session,))
-        return {name: json.loads(value) for name, value in rows}
+        return {
+            name: json.loads(value) for _, name, value in self._rows("fact", "WHERE session = ?", session)
+        }
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a table as they are written, without their seals."""
+        if table == "block" and not self._sealed:
+            return []
+        return list(self._rows(table, ""))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing of what is inserted within; when it ends, it is on the disk."""
+        with self._connection:
+            yield
+
+    def _rows(self, table: str, rest: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """Give the sealed columns of a table's rows. Raises: StoreError where a row is not what was written."""
+        columns = ", ".join(f'"{name}"' for name in COLUMNS[table])
+        sealed = ", seal" if self._sealed else ", NULL"
+        for *row, written in self._connection.execute(
+            f'SELECT {columns}{sealed} FROM "{table}" {rest}', values
+        ):
+            if written is not None and written != seal(table, row):
+                raise StoreError(
+                    f"store {str(self.path)!r} holds a row of {table} that is not what was written: nothing was "
+                    f"changed; `unetbench recover {self.path} NEW` saves every row that is whole."
+                )
+            yield tuple(row)
 
     def span_s(self, session: int) -> float:
         """Return the seconds from a session's start to its last result, pauses included."""
@@ -116,20 +127,24 @@ class Store:
             latest = known[-1]
             if (latest.machine, latest.preset, latest.images) == (machine, preset, images):
                 return latest
+        identifier = known[-1].identifier + 1 if known else 1
+        facts = msgspec.json.encode(machine).decode()
         with self._connection:
-            self._connection.execute(
-                "INSERT INTO session (started_utc, machine, preset, images, command) VALUES (?, ?, ?, ?, ?)",
-                (_now(), msgspec.json.encode(machine).decode(), preset, images, shlex.join(command)),
-            )
+            self.insert("session", (identifier, _now(), facts, preset, images, shlex.join(command)))
         return self.sessions()[-1]
 
     def note(self, session: int, name: str, value: Any) -> None:
         """Keep a fact of a session; one that is there is replaced."""
         with self._connection:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO fact (session, name, value) VALUES (?, ?, ?)",
-                (session, name, json.dumps(value)),
-            )
+            self.insert("fact", (session, name, json.dumps(value)), otherwise="REPLACE")
+
+    def insert(self, table: str, row: Sequence[Any], *, otherwise: str = "ABORT") -> None:
+        """Write one row with its seal, within the caller's transaction; where it is there, `otherwise`."""
+        columns = ", ".join(f'"{name}"' for name in (*COLUMNS[table], "seal"))
+        marks = ", ".join("?" * (len(row) + 1))
+        self._connection.execute(
+            f'INSERT OR {otherwise} INTO "{table}" ({columns}) VALUES ({marks})', (*row, seal(table, row))
+        )
 
     def append(
         self, session: int, case: Case, outcome: Measurement | Failure, *, block: int = 0, log_tail: str = ""
@@ -138,24 +153,57 @@ class Store:
 
         A case that was not run may be run later: its note is replaced, nothing else ever is.
         """
+        with self._connection:
+            self._insert(session, case, outcome, block, log_tail)
+
+    def append_block(
+        self,
+        session: int,
+        block: Block,
+        outcomes: Mapping[Case, Measurement | Failure],
+        logs: Mapping[Case, str],
+    ) -> None:
+        """Write a paired block with all its cases, or nothing of it."""
+        with self._connection:
+            record = msgspec.json.encode(block).decode()
+            self.insert("block", (session, block.group, block.number, record))
+            for case, outcome in outcomes.items():
+                self._insert(session, case, outcome, block.number, logs.get(case, ""))
+
+    @contextmanager
+    def in_hand(self, session: int, cases: Sequence[Case]) -> Iterator[None]:
+        """Remember which cases are in hand: where this process dies with the machine, it will be known."""
+        marks = [(session, case.key(), os.getpid()) for case in cases]
+        with self._connection:
+            self._connection.executemany("INSERT INTO in_hand VALUES (?, ?, ?)", marks)
+        try:
+            yield
+        finally:
+            with self._connection:
+                self._connection.executemany(
+                    'DELETE FROM in_hand WHERE session = ? AND "case" = ? AND process = ?', marks
+                )
+
+    def interruptions(self, session: int) -> dict[str, int]:
+        """Return by case key how often a run ended without a word while the case was in hand."""
+        rows = self._connection.execute(
+            'SELECT "case", count(*) FROM in_hand WHERE session = ? GROUP BY "case"', (session,)
+        )
+        return dict(rows.fetchall())
+
+    def _insert(
+        self, session: int, case: Case, outcome: Measurement | Failure, block: int, log_tail: str
+    ) -> None:
         text = msgspec.json.encode(outcome).decode()
         measured = isinstance(outcome, Measurement)
-        values = (session, case.key(), block, _now(), text if measured else None, None if measured else text)
-        with self._connection:
-            self._connection.execute(
-                'INSERT OR IGNORE INTO "case" (key, record) VALUES (?, ?)',
-                (case.key(), msgspec.json.encode(case).decode()),
-            )
-            self._connection.execute(
-                'DELETE FROM result WHERE session = ? AND "case" = ? AND block = ? '
-                "AND failure ->> '$.kind' = 'not run'",
-                values[:3],
-            )
-            self._connection.execute(
-                'INSERT INTO result (session, "case", block, finished_utc, measurement, failure, log_tail) '
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*values, log_tail),
-            )
+        self.insert("case", (case.key(), msgspec.json.encode(case).decode()), otherwise="IGNORE")
+        self._connection.execute(
+            'DELETE FROM result WHERE session = ? AND "case" = ? AND block = ? '
+            "AND failure ->> '$.kind' = 'not run'",
+            (session, case.key(), block),
+        )
+        outcomes = (text, None) if measured else (None, text)
+        self.insert("result", (session, case.key(), block, _now(), *outcomes, log_tail))
 
 
 @contextmanager
@@ -179,10 +227,7 @@ def writing(path: Path) -> Iterator[Store]:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        if _pragma(connection, "user_version") == 0:
-            connection.executescript(
-                f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {SCHEMA}; COMMIT;"
-            )
+        migrate(connection)
         yield Store(connection, path)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -198,7 +243,7 @@ def reading(path: Path) -> Iterator[Store]:
             f"there is no store at {str(path)!r}: run the suite first, or give --store the file of a run."
         )
     with _translated(path), closing(_read_only(path)) as connection:
-        _check(connection, path)
+        check(connection, path)
         yield Store(connection, path)
 
 
@@ -230,7 +275,7 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except msgspec.MsgspecError as error:
         raise StoreError(
-            f"store {str(path)!r} holds a damaged record ({error}): nothing was changed; copy it and start a new one."
+            f"store {str(path)!r} holds a damaged record ({error}): nothing was changed; `unetbench recover FILE NEW` saves what is whole."
         ) from error
     except OSError as error:
         raise StoreError(
@@ -255,30 +300,6 @@ def _read_only(path: Path) -> sqlite3.Connection:
             raise  # results in the log would be left out silently
         connection = sqlite3.connect(f"{address}?mode=ro&immutable=1", uri=True)
     return connection
-
-
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    schema, application = _pragma(connection, "user_version"), _pragma(connection, "application_id")
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application != _APPLICATION and (tables or schema):
-        raise StoreError(
-            f"{str(path)!r} is a database of another program: nothing was changed; give another --store FILE."
-        )
-    if schema > SCHEMA:
-        raise StoreError(
-            f"store {str(path)!r} has schema {schema}, this program reads up to {SCHEMA}: "
-            "install a newer unetbench; nothing was changed."
-        )
-    damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if damage != "ok":
-        raise StoreError(
-            f"store {str(path)!r} is damaged ({damage.splitlines()[0]}): copy it and start a new one."
-        )
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
-    return value
 
 
 def _now() -> str:

@@ -11,7 +11,7 @@ import pytest
 from tests.fakes import FakeWorker
 from unetbench.machine import machine
 from unetbench.measuring import reference
-from unetbench.measuring.block import QUICK
+from unetbench.measuring.preset import QUICK
 from unetbench.measuring.schedule import Sweep
 from unetbench.records import Case, Failure, Network, Recipe, Result
 from unetbench.reporting.rows import rows
@@ -69,7 +69,7 @@ def _sweep(
             preset=QUICK,
             images=(),
             work=tmp_path,
-            start_worker=start,
+            start_worker=lambda case, caches: start(case),
             observer=watcher,
             clock=iter(range(0, 10_000, 7)).__next__,
         ).run()
@@ -100,7 +100,7 @@ def test_phases_come_in_order_and_nothing_ticks_while_runs_are_timed(
 
     watcher, _ = _sweep(tmp_path, start, cases=CASES[:1])
     assert watcher.told[1:-1] == ["checking", "warming up", "measuring"]
-    assert workers[0].asked == ["load", "bind", "run", "read", "memory", "run", "run", "memory", "read"]
+    assert workers[0].asked == ["load", "bind", "run", "read", "memory", "run", "run", "memory", "check"]
     assert workers[0].ticking["load"]
     assert not workers[0].ticking["run"]
 

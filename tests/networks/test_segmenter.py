@@ -178,9 +178,7 @@ def test_widths_of_ones_own() -> None:
 
 @pytest.mark.parametrize("widths", [(16, 8), (16, 8, 8, 4, 4)])
 def test_widths_that_do_not_fit_are_refused(widths: tuple[int, ...]) -> None:
-    with pytest.raises(
-        BadInput, match=r"^[^\n]*4 stages \(output strides 16, 8, 4, 2\)[^\n]*give 4 widths"
-    ):
+    with pytest.raises(BadInput, match=r"^[^\n]*4 stages \(output strides 16, 8, 4, 2\)[^\n]*give 4 widths"):
         Network("test_resnet", decoder_channels=widths).build()
 
 

@@ -1,6 +1,6 @@
-"""Drive one live worker through one block of a case: load, check, warm up, time, check again.
+"""Drive one live worker that is alone: load, check, warm up, time, check again; what presets there are.
 
-It knows the order of the turns, not the clock and not the process behind the worker.
+It knows the order of what is asked, not the clock and not the process behind the worker.
 """
 
 from __future__ import annotations
@@ -12,52 +12,85 @@ from typing import Any
 
 import msgspec
 
-from unetbench.errors import BadInput, WorkerLost
+from unetbench.errors import WorkerLost
 from unetbench.measuring.launch import Worker
-from unetbench.records import Case, Measurement, Parity, RewriteReport
+from unetbench.measuring.preset import Preset
+from unetbench.records import Case, Measurement, Parity, RewriteReport, Turn
 from unetbench.stats import disturbed, waiting_share
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
-    """How much is measured. `quick` is one block and states no verdicts."""
-
-    name: str
-    warmups: int
-    runs_at_least: int
-    runs_at_most: int
-    limit_ns: int  # of running: after it no run starts
-    attempts: int  # at timed runs that other processes do not disturb
-    checked_inputs: int  # inputs whose answer is compared with fp64
-    case_limit_s: float  # then the case is a timeout
+MANY_RUNS = 1_000_000  # where a time limit ends them, not a number
 
 
-QUICK = Preset(
-    name="quick",
-    warmups=3,
-    runs_at_least=3,  # a quartile needs as many
-    runs_at_most=10,
-    limit_ns=2_000_000_000,
-    attempts=3,
-    checked_inputs=1,
-    case_limit_s=900.0,
-)
-_LATER = ("standard", "rigorous")  # their protocol needs blocks in turns (docs/measuring.md)
+@dataclass(slots=True, kw_only=True)
+class Loaded:
+    """What is known of a case in a live worker, until its measurement is complete."""
 
+    costs: dict[str, Any]
+    rewrites: tuple[RewriteReport, ...]
+    first_run_ns: int = 0
+    load_peak_bytes: int = 0
+    warmup_ns: tuple[int, ...] = ()
 
-def preset(name: str) -> Preset:
-    """Return a preset by name.
+    def first_run(self, worker: Worker) -> None:
+        """Run once, check the answer, and let the peak of memory start again."""
 
-    Raises: BadInput for one that is not there yet, or not at all.
-    """
-    if name == QUICK.name:
-        return QUICK
-    if name in _LATER:
-        raise BadInput(
-            f"preset {name!r} is not there yet: its protocol of paired blocks is still being built; "
-            "use --preset quick, which measures one block and states no verdicts."
+        def ask(do: str, **arguments: Any) -> dict[str, Any]:
+            return worker.ask(do, on_phase=lambda _: None, **arguments)
+
+        ask("bind", image=0)
+        (self.first_run_ns,) = ask("run", at_least=1, at_most=1, limit_ns=0)["run_ns"]
+        _checked(ask("read"))
+        self.load_peak_bytes = ask("memory", reset=True)["peak_rss_bytes"]
+
+    def measurement(
+        self,
+        worker: Worker,
+        *,
+        timed: dict[str, Any],
+        on_phase: Callable[[str], None],
+        inputs: int = 1,
+        turns: tuple[Turn, ...] = (),
+        number: int = 0,
+        share: float | None = None,
+        rejected: tuple[tuple[int, ...], ...] = (),
+    ) -> Measurement:
+        """Return the measurement of what was timed, after a last look at memory and at the answers."""
+        run_peak = worker.ask("memory", on_phase=on_phase, reset=False)["peak_rss_bytes"]
+        answer = worker.ask("check", on_phase=on_phase, inputs=inputs)
+        return Measurement(
+            **self.costs,
+            rewrites=self.rewrites,
+            first_run_s=self.first_run_ns / 1e9,
+            warmup_ns=self.warmup_ns,
+            run_ns=tuple(timed["run_ns"]),
+            bind_ns=tuple(timed["bind_ns"]),
+            read_ns=tuple(timed["read_ns"]),
+            cpu_ns=timed["cpu_ns"],
+            peak_load_bytes=self.load_peak_bytes,
+            peak_run_bytes=run_peak,
+            parity=_checked(answer),
+            in_force=answer["in_force"],
+            counters_before=timed["before"],
+            counters_after=timed["after"],
+            waiting_share=share,
+            rejected_ns=rejected,
+            turns=turns,
+            block=number,
         )
-    raise BadInput(f"unknown preset {name!r}: accepted is quick.")
+
+
+def tell_load(worker: Worker, case: Case, folder: Path) -> None:
+    """Tell a worker to load a case; `loaded` waits for it."""
+    worker.tell("load", case=msgspec.to_builtins(case), folder=str(folder))
+
+
+def loaded(
+    worker: Worker, *, on_phase: Callable[[str], None], on_tick: Callable[[], None] | None = None
+) -> Loaded:
+    """Wait until a case is loaded and return its costs."""
+    answer = worker.answer(on_phase=on_phase, on_tick=on_tick)
+    rewrites = msgspec.convert(answer.pop("rewrites"), tuple[RewriteReport, ...])
+    return Loaded(costs=answer, rewrites=rewrites)
 
 
 def measure(
@@ -69,45 +102,31 @@ def measure(
     on_phase: Callable[[str], None],
     on_tick: Callable[[], None] | None = None,
 ) -> Measurement:
-    """Return one block's raw measurement of a case whose reference lies in `folder`.
+    """Return the raw measurement of a case whose reference lies in `folder`, by a process that is alone.
 
     Nothing ticks while runs are timed: a display that draws takes time from the case.
     Raises: WorkerLost with the status of the row, `wrong output` included: such a case has no time.
     """
 
     def ask(do: str, **arguments: Any) -> dict[str, Any]:
-        return worker.ask(do, on_phase=on_phase, on_tick=None if do == "run" else on_tick, **arguments)
+        return worker.ask(do, on_phase=on_phase, **arguments)
 
-    loaded = ask("load", case=msgspec.to_builtins(case), folder=str(folder))
+    tell_load(worker, case, folder)
+    state = loaded(worker, on_phase=on_phase, on_tick=on_tick)
     on_phase("checking")
-    ask("bind", image=0)
-    first = ask("run", at_least=1, at_most=1, limit_ns=0)
-    _checked(ask("read"))
-    load_peak = ask("memory", reset=True)["peak_rss_bytes"]
+    state.first_run(worker)
     on_phase("warming up")
     warm = ask("run", at_least=preset.warmups, at_most=preset.warmups, limit_ns=0)
+    state.warmup_ns = tuple(warm["run_ns"])
     on_phase("measuring")
     timed, share, rejected = _quietly_timed(ask, preset)
-    run_peak = ask("memory", reset=False)["peak_rss_bytes"]
-    answer = ask("read")
-    costs = {name: value for name, value in loaded.items() if name != "rewrites"}
-    return Measurement(
-        **costs,
-        rewrites=msgspec.convert(loaded["rewrites"], tuple[RewriteReport, ...]),
-        first_run_s=first["run_ns"][0] / 1e9,
-        warmup_ns=tuple(warm["run_ns"]),
-        run_ns=tuple(timed["run_ns"]),
-        bind_ns=tuple(timed["bind_ns"]),
-        read_ns=tuple(timed["read_ns"]),
-        cpu_ns=timed["cpu_ns"],
-        peak_load_bytes=load_peak,
-        peak_run_bytes=run_peak,
-        parity=_checked(answer),
-        in_force=answer["in_force"],
-        counters_before=timed["before"],
-        counters_after=timed["after"],
-        waiting_share=share,
-        rejected_ns=rejected,
+    return state.measurement(
+        worker,
+        timed=timed,
+        on_phase=on_phase,
+        inputs=preset.checked_inputs,
+        share=share,
+        rejected=rejected,
     )
 
 

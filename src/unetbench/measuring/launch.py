@@ -22,11 +22,14 @@ from typing import Any, Protocol
 import msgspec
 
 from unetbench.errors import FailureKind, WorkerLost
+from unetbench.measuring import processes
 
 _TAIL_BYTES = 4096  # of what the worker printed, kept in the store
 _TICK_S = 1.0  # how often a waiting display may look at the clock; never while a case is timed
 _MEMORY_SHARE = 0.85  # of the memory granted: the rest is the parent's and the system's
 _END_S = 2.0  # how long a worker may take to leave when asked
+_STOP_S = 2.0  # how long a worker may take to stop between turns
+_STOP_POLL_S = 0.0005  # between two looks at its threads
 
 
 class Worker(Protocol):
@@ -45,6 +48,23 @@ class Worker(Protocol):
         Raises: WorkerLost where the process ends, reports a failure or passes its time limit.
         """
 
+    def tell(self, do: str, **arguments: Any) -> None:
+        """Send one turn without waiting: another worker may be told meanwhile."""
+
+    def answer(
+        self, *, on_phase: Callable[[str], None], on_tick: Callable[[], None] | None = None
+    ) -> dict[str, Any]:
+        """Wait for the answer to what was told. Raises as `ask` does."""
+
+    def pause(self) -> None:
+        """Stop the process; returns when every thread of it is seen stopped."""
+
+    def resume(self) -> None:
+        """Let a stopped process go on."""
+
+    def facts(self) -> dict[str, int | None]:
+        """Return what the kernel counts of the process: memory share, faults, migrations."""
+
     def log_tail(self) -> str:
         """Return the end of what the process printed."""
 
@@ -53,7 +73,7 @@ class Worker(Protocol):
 
 
 class ProcessWorker:
-    """A fresh process in a session of its own, with private caches that go when it does."""
+    """A fresh process in a session of its own; `limit_s` is the time that it may take to answer, in all."""
 
     def __init__(
         self,
@@ -63,11 +83,11 @@ class ProcessWorker:
         limit_s: float,
         scratch: Path,
         online: bool,
+        caches: Path | None = None,
         module: str = "unetbench.measuring.worker",
     ) -> None:
         self._scratch = Path(mkdtemp(prefix="worker-", dir=scratch))
-        self._deadline = time.monotonic() + limit_s
-        self._limit_s = limit_s
+        self._left_s = self._limit_s = limit_s
         self._stage = "starting"
         self._replies = b""
         self._log = b""
@@ -84,7 +104,7 @@ class ProcessWorker:
             stderr=subprocess.STDOUT,
             pass_fds=(commands_read, replies_write),
             start_new_session=True,
-            env=os.environ | _environment(threads, self._scratch, online),
+            env=os.environ | _environment(threads, self._scratch, caches, online),
         )  # fmt: skip
         os.close(commands_read)
         os.close(replies_write)
@@ -101,11 +121,19 @@ class ProcessWorker:
         on_tick: Callable[[], None] | None = None,
         **arguments: Any,
     ) -> dict[str, Any]:
+        self.tell(do, **arguments)
+        return self.answer(on_phase=on_phase, on_tick=on_tick)
+
+    def tell(self, do: str, **arguments: Any) -> None:
         self._stage = do
         try:
             os.write(self._commands, json.dumps({"do": do} | arguments).encode() + b"\n")
         except BrokenPipeError:
             raise self._lost() from None
+
+    def answer(
+        self, *, on_phase: Callable[[str], None], on_tick: Callable[[], None] | None = None
+    ) -> dict[str, Any]:
         while True:
             message = self._next_message(on_tick)
             if "phase" in message:
@@ -118,10 +146,25 @@ class ProcessWorker:
                 answer: dict[str, Any] = message["ok"]
                 return answer
 
+    def pause(self) -> None:
+        self._signal_group(signal.SIGSTOP)
+        deadline = time.monotonic() + _STOP_S
+        while not processes.all_stopped(self._process.pid):
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise WorkerLost(self._stage, "crashed", "the process could not be stopped between its turns")
+            time.sleep(_STOP_POLL_S)
+
+    def resume(self) -> None:
+        self._signal_group(signal.SIGCONT)
+
+    def facts(self) -> dict[str, int | None]:
+        return processes.facts(self._process.pid)
+
     def log_tail(self) -> str:
         return self._log[-_TAIL_BYTES:].decode(errors="replace")
 
     def end(self) -> None:
+        self.resume()
         with contextlib.suppress(OSError):
             os.write(self._commands, b'{"do": "quit"}\n')
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -139,13 +182,14 @@ class ProcessWorker:
 
     def _next_message(self, on_tick: Callable[[], None] | None) -> Mapping[str, Any]:
         while b"\n" not in self._replies:
-            left_s = self._deadline - time.monotonic()
-            if left_s <= 0:
+            if self._left_s <= 0:
                 self._kill_group()
                 raise WorkerLost(
                     self._stage, "timeout", f"no answer within {self._limit_s:.0f} s: the process was ended"
                 )
-            ready = self._selector.select(min(left_s, _TICK_S) if on_tick else left_s)
+            waiting_since = time.monotonic()
+            ready = self._selector.select(min(self._left_s, _TICK_S) if on_tick else self._left_s)
+            self._left_s -= time.monotonic() - waiting_since
             for key, _ in ready:
                 self._take(key.fd)
             if on_tick and not ready:
@@ -193,13 +237,19 @@ class ProcessWorker:
         return WorkerLost(self._stage, "crashed", f"the process ended with exit code {code} and no answer")
 
     def _kill_group(self) -> None:
+        self._signal_group(signal.SIGKILL)
+
+    def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self._process.pid, number)
 
 
-def _environment(threads: int, scratch: Path, online: bool) -> dict[str, str]:
-    """The variables of a worker: its threads, private caches (so that cold is cold), no network."""
+def _environment(threads: int, scratch: Path, caches: Path | None, online: bool) -> dict[str, str]:
+    """The variables of a worker: its threads, its caches, no network.
+
+    Caches are private, so that cold is cold, unless a folder is named: later blocks do not compile again.
+    """
     count = str(threads)
     own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), count)
-    own |= {"TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"), "TMPDIR": str(scratch)}
+    own |= {"TORCHINDUCTOR_CACHE_DIR": str((caches or scratch) / "inductor"), "TMPDIR": str(scratch)}
     return own if online else own | {"HF_HUB_OFFLINE": "1"}

@@ -1,4 +1,4 @@
-"""What the kernel tells of disturbance: counters, read before and after. Judges nothing yet.
+"""What the kernel tells of disturbance: counters, read before and after. Judges nothing.
 
 A counter that the machine does not show is None: unknown, not fine.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import resource
+from collections.abc import Mapping
 from pathlib import Path
 
 _CPU_PRESSURE = re.compile(r"^some .*total=(\d+)$", re.MULTILINE)
@@ -27,6 +28,15 @@ def counters() -> dict[str, int | None]:
         "involuntary_switches": usage.ru_nivcsw,
         "major_faults": usage.ru_majflt,
     }
+
+
+def change(before: Mapping[str, int | None], after: Mapping[str, int | None]) -> dict[str, int | None]:
+    """Return how far each counter moved; None where it was not shown both times."""
+    moved: dict[str, int | None] = {}
+    for name, end in after.items():
+        start = before.get(name)
+        moved[name] = None if start is None or end is None else end - start
+    return moved
 
 
 def _steal_ticks() -> int | None:

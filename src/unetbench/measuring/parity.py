@@ -6,6 +6,7 @@ never what a runtime claims.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,8 @@ FULL_AGREEMENT = 0.999  # exact and near
 SURE_MARGIN = 10.0  # in units of the error's RMS: beyond it no pixel may change class
 LOW_PRECISION_COSINE = 0.99  # bf16
 LOW_PRECISION_AGREEMENT = 0.99
+UNCHANGED_ERROR = 1e-2  # of the largest logit: bf16 sums in another order move one by a bf16 step or two
+MARGIN_EDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of the histogram, in units of the error's RMS
 VACUOUS_SHARE = 0.999  # one answer on more of the pixels says nothing
 
 
@@ -54,7 +57,36 @@ def compare(reference: Floats, answer: Floats, *, eager_relative_error: float) -
         flips_beyond_margin=int((flips & (_margin(reference) > SURE_MARGIN * rms)).sum()),
         measured_class=_measured_class(error, eager_relative_error),
         inputs=1,
+        largest_error=float(np.abs(answer - reference).max() / max(np.sqrt(np.mean(a**2)), 1e-300)),
+        margins=_histogram(_margin(reference), rms),
     )
+
+
+def merged(parts: Sequence[Parity]) -> Parity:
+    """Return what several inputs say together: the worst of each error, the mean agreement."""
+    classes = ("exact", "near", "approximate")
+    worst = max(parts, key=lambda each: classes.index(each.measured_class))
+    return Parity(
+        relative_error=max(each.relative_error for each in parts),
+        eager_relative_error=max(each.eager_relative_error for each in parts),
+        cosine=min(each.cosine for each in parts),
+        agreement=sum(each.agreement * each.inputs for each in parts) / sum(each.inputs for each in parts),
+        flips_beyond_margin=sum(each.flips_beyond_margin for each in parts),
+        measured_class=worst.measured_class,
+        inputs=sum(each.inputs for each in parts),
+        largest_error=max(each.largest_error for each in parts),
+        margins=tuple(map(sum, zip(*(each.margins for each in parts), strict=True))),
+    )
+
+
+def unchanged(first: Floats, answer: Floats) -> bool:
+    """Return whether an answer is the one that the same input gave before, up to the order of sums.
+
+    A parallel sum may round differently from run to run; more than that is other work.
+    """
+    if np.array_equal(first, answer):
+        return True
+    return bool(np.abs(answer - first).max() <= UNCHANGED_ERROR * max(float(np.abs(first).max()), 1e-30))
 
 
 def fault(reference: Floats, answer: Floats, parity: Parity | None, precision: str) -> str | None:
@@ -109,6 +141,12 @@ def _classes(logits: Floats) -> NDArray[np.intp]:
         return (logits[:, 0] > 0).astype(np.intp)
     winners: NDArray[np.intp] = logits.argmax(axis=1)
     return winners
+
+
+def _histogram(margin: Floats, rms: float) -> tuple[int, ...]:
+    """Pixels by how sure the reference is: below, between and beyond the edges."""
+    edges = [-np.inf, *(edge * rms for edge in MARGIN_EDGES), np.inf]
+    return tuple(int(count) for count in np.histogram(margin, edges)[0])
 
 
 def _margin(logits: Floats) -> Floats:

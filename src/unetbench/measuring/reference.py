@@ -19,7 +19,7 @@ from unetbench.measuring.parity import Floats, relative_error
 from unetbench.records import Case
 from unetbench.runtimes import Image
 
-INPUTS = 4  # distinct crops that the timed runs cycle through
+INPUTS = 4  # distinct crops that the timed runs cycle through, more where more are checked
 _CROP_SEED = 1234  # other crops than those that gave the batch-norm statistics
 _FILES = ("weights.safetensors", "images.npy", "answers.npy")
 
@@ -61,16 +61,17 @@ def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_input
     size = (case.height_px, case.width_px)
     network = replace(case.network, image_size=case.network.image_size or size)
     model = network.build()
+    count = max(INPUTS, checked_inputs)
     crops = photos.crops(
         image_files,
-        INPUTS * case.batch,
+        count * case.batch,
         height_px=size[0],
         width_px=size[1],
         channels=network.in_channels,
         seed=_CROP_SEED,
     )
     pixels = photos.normalised(crops, model.encoder.mean, model.encoder.std)
-    inputs = pixels.reshape(INPUTS, case.batch, *pixels.shape[1:])
+    inputs = pixels.reshape(count, case.batch, *pixels.shape[1:])
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / "facts.json").unlink(missing_ok=True)
     save_file(model.state_dict(), folder / "weights.safetensors")

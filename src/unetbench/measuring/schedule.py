@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from unetbench.errors import WorkerLost
+from unetbench.errors import StoreError, WorkerLost
+from unetbench.keys import digest
 from unetbench.measuring import reference
-from unetbench.measuring.block import Preset, measure
+from unetbench.measuring.block import measure
 from unetbench.measuring.launch import Worker
+from unetbench.measuring.paired import CanaryReader, PairedBlock
+from unetbench.measuring.preset import Preset
+from unetbench.measuring.race import Race, Turned, groups
 from unetbench.records import Case, Failure, Measurement, Result, Session
 from unetbench.stats import disturbed
 from unetbench.store import Store
@@ -24,6 +28,8 @@ from unetbench.store import Store
 # Before a case of its kind has been timed: measured on 2 cores, import and build included.
 _EXPECTED_S = {"torch_eager": 12.0, "torch_compile": 40.0}
 _EXPECTED_OTHER_S = 30.0
+_POISON = 2  # runs that ended without a word, as by a crash of the machine, with the same case in hand
+_DISK_FULL = "No space left on device"  # a trouble of the machine, no finding about the case
 
 
 class Observer(Protocol):
@@ -41,6 +47,9 @@ class Observer(Protocol):
     def finished(self, result: Result, done: int, left_s: float) -> None:
         """A result is on the disk; so much time is expected for the cases after it."""
 
+    def block(self, results: Sequence[Result], number: int, left_s: float) -> None:
+        """A paired block of these cases is on the disk; the race goes on for so long, at most."""
+
     def close(self) -> None:
         """The sweep is over, or was interrupted."""
 
@@ -55,9 +64,10 @@ class Sweep:
     preset: Preset
     images: Sequence[Path]
     work: Path
-    start_worker: Callable[[Case], Worker]
+    start_worker: Callable[[Case, Path | None], Worker]  # with the folder of its caches, kept where named
     observer: Observer
     clock: Callable[[], float] = time.monotonic
+    memory_bytes: int = 1 << 62  # granted to all processes of a block
     _spent_s: dict[str, list[float]] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -69,10 +79,72 @@ class Sweep:
             self.observer.started(case, sum(map(self.expected_s, waiting[index:])))
             start = self.clock()
             earlier = results.get(case.key())
-            result = self._run_case(case, block=len(earlier.measurements) if earlier else 0)
+            with self.store.in_hand(self.session.identifier, [case]):
+                result = self._run_case(case, block=-len(earlier.alone) if earlier else 0)
             self._spent_s.setdefault(case.recipe.runtime.name, []).append(self.clock() - start)
             done += 1
             self.observer.finished(result, done, sum(map(self.expected_s, waiting[index + 1 :])))
+
+    def race(self, canary: CanaryReader, deadline: float | None) -> None:
+        """Make paired blocks of what has been measured alone until all is settled or the time is up."""
+        wanted = set(self.cases)
+        results = {r.case: r for r in self.store.results(self.session.identifier) if r.case in wanted}
+        turned = {
+            case: {number: m.turns for number, m in result.blocks.items()} for case, result in results.items()
+        }
+        race = Race(
+            groups=groups(results.values(), self.memory_bytes),
+            preset=self.preset,
+            turned=turned,
+            deadline=deadline,
+            clock=self.clock,
+            seed=self.session.identifier,
+        )
+        race.choose(results)
+        while step := race.next_group():
+            cases, number = step
+            self.observer.started(cases[-1], race.left_s())
+            start = self.clock()
+            outcomes = self._run_block(cases, number, turned, canary)
+            race.took(cases, self.clock() - start)
+            for case, outcome in outcomes.items():
+                if isinstance(outcome, Failure):
+                    race.lost(case)
+                    results[case] = replace(results[case], failure=outcome)
+                else:
+                    turned[case][number] = outcome.turns
+                    earlier = results[case]
+                    results[case] = replace(earlier, measurements=(*earlier.measurements, outcome))
+            self.observer.block([results[case] for case in cases], number, race.left_s())
+
+    def _run_block(
+        self, cases: Sequence[Case], number: int, turned: Turned, canary: CanaryReader
+    ) -> dict[Case, Measurement | Failure]:
+        session = self.session.identifier
+        build = (number - 1) % self.preset.builds
+        block = PairedBlock(
+            cases=cases,
+            number=number,
+            seed=int(digest(("block", session, cases[0].network_key(), number)), 16) % (1 << 32),
+            folder=self._reference(cases[0]),
+            start_worker=lambda case: self.start_worker(case, self._caches(case, build)),
+            canary=canary,
+            turns=self.preset.turns,
+            earlier={case: [t for turns in turned[case].values() for t in turns] for case in cases},
+            on_phase=self.observer.phase,
+            on_tick=self.observer.tick,
+            clock=self.clock,
+        )
+        with self.store.in_hand(session, cases):
+            shared, outcomes = block.run()
+            self.store.append_block(session, shared, outcomes, block.logs)
+        return outcomes
+
+    def _caches(self, case: Case, build: int) -> Path | None:
+        """Where what was compiled for a case stays for its blocks; nothing stays where there are none."""
+        if not self.preset.looks:
+            return None
+        return self.work / case.network_key() / f"{case.key()}-{build}"
 
     def expected_s(self, case: Case) -> float:
         """Return how long a case is likely to take: the mean of those before it with its runtime."""
@@ -83,8 +155,9 @@ class Sweep:
         outcome: Measurement | Failure
         log = ""
         try:
+            self._refuse_poison(case)
             folder = self._reference(case)
-            worker = self.start_worker(case)
+            worker = self.start_worker(case, self._caches(case, build=0))
             try:
                 outcome = measure(
                     worker,
@@ -98,6 +171,11 @@ class Sweep:
                 worker.end()
                 log = worker.log_tail()
         except WorkerLost as lost:
+            if _DISK_FULL in lost.message:
+                raise StoreError(
+                    f"the disk is full ({lost.message}): what was shown is stored; make room, "
+                    "then the same command goes on from there."
+                ) from lost
             outcome = Failure(stage=lost.stage, kind=lost.kind, message=lost.message)
         session = self.session.identifier
         self.store.append(session, case, outcome, block=block, log_tail=log)
@@ -105,12 +183,20 @@ class Sweep:
             return Result(case=case, key=case.key(), session=session, failure=outcome)
         return Result(case=case, key=case.key(), session=session, measurements=(outcome,))
 
+    def _refuse_poison(self, case: Case) -> None:
+        """A case that took the whole run down with it twice is not tried a third time."""
+        ended = self.store.interruptions(self.session.identifier).get(case.key(), 1) - 1  # this run's own
+        if ended >= _POISON:
+            raise WorkerLost(
+                "starting", "crashed", f"{ended} runs were lost with this case in hand; --fresh tries again"
+            )
+
     def _reference(self, case: Case) -> Path:
         """Return the folder of the network's weights, inputs and answers, made in a process of its own."""
         folder = self.work / case.network_key()
         if reference.ready(folder):
             return folder
-        worker = self.start_worker(case)
+        worker = self.start_worker(case, None)
         try:
             worker.ask(
                 "reference",
@@ -135,5 +221,5 @@ def has_result(result: Result | None) -> bool:
     """Return whether a case is done: failed, or measured on a quiet machine."""
     if result is None:
         return False
-    quiet = bool(result.measurements) and not disturbed(result.measurements[-1].waiting_share)
+    quiet = bool(result.alone) and not disturbed(result.alone[-1].waiting_share)
     return result.failed or quiet

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unetbench import machine, parts, photos
+from unetbench import machine, parts, photos, quiet
 from unetbench.errors import BadInput, WorkerLost
-from unetbench.measuring.block import Preset
 from unetbench.measuring.launch import ProcessWorker
 from unetbench.measuring.preflight import Bf16, bf16, substituted
+from unetbench.measuring.preset import Preset
 from unetbench.measuring.schedule import Observer, Sweep, has_result
 from unetbench.records import Case, Result
 from unetbench.store import Store, writing
 
 _PROBE_LIMIT_S = 120.0
+QUIET_FACT = "quiet level"  # the name under which a session's is stored
+
+StartWorker = Callable[..., ProcessWorker]  # (case or None, caches=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,7 @@ class Plan:
     fresh: bool = False
     force: bool = False
     limit_s: float | None = None  # per case; the preset's where None
+    budget_s: float | None = None  # for everything; a table cut short is still true
 
 
 def run(
@@ -44,6 +49,7 @@ def run(
     finding on bf16 where it matters.
     Raises: StoreError; BadInput where a runtime is not installed.
     """
+    began = time.monotonic()
     images = plan.images or photos.default_photos()
     for name in {case.recipe.runtime.name for case in plan.cases}:
         _installed(parts.find("runtime", name))
@@ -61,7 +67,7 @@ def run(
         done = [known[case.key()] for case in cases if has_result(known.get(case.key()))]
         watcher = observer(cases, done, finding)
         try:
-            Sweep(
+            sweep = Sweep(
                 cases=cases,
                 store=store,
                 session=session,
@@ -70,7 +76,11 @@ def run(
                 work=work,
                 start_worker=start,
                 observer=watcher,
-            ).run()
+                memory_bytes=machine.granted_memory_bytes(),
+            )
+            sweep.run()
+            if plan.preset.looks:
+                _race(sweep, store, None if plan.budget_s is None else began + plan.budget_s)
         finally:
             watcher.close()
         shutil.rmtree(work, ignore_errors=True)  # all is measured: weights and inputs can be made again
@@ -78,8 +88,23 @@ def run(
         return tuple(result for result in store.results(session.identifier) if result.key in wanted)
 
 
+def _race(sweep: Sweep, store: Store, deadline: float | None) -> None:
+    """Make the paired blocks, and note how quiet this machine was in them at its quietest."""
+    from unetbench.measuring.canary import Canary
+
+    threads = sweep.cases[0].threads
+    canary = Canary(threads)
+    try:
+        sweep.race(canary, deadline)
+    finally:
+        canary.close()
+        turns = [turn for block in store.blocks(sweep.session.identifier) for turn in block.null_turns]
+        if level := quiet.level(turns):
+            store.note(sweep.session.identifier, QUIET_FACT, {"threads": threads, "level_ns": level})
+
+
 def _runnable(
-    plan: Plan, store: Store, session: int, start: Callable[[Case | None], ProcessWorker]
+    plan: Plan, store: Store, session: int, start: StartWorker
 ) -> tuple[tuple[Case, ...], Bf16 | None]:
     """Return the cases to run on this machine, and what was found of bf16 where a recipe asks for it.
 
@@ -103,9 +128,7 @@ def probe_bf16(scratch: Path) -> Bf16:
     return _probed(None, start, None)
 
 
-def _probed(
-    known: dict[str, Any] | None, start: Callable[[Case | None], ProcessWorker], case: Case | None
-) -> Bf16:
+def _probed(known: dict[str, Any] | None, start: StartWorker, case: Case | None) -> Bf16:
     if known is None:
         worker = start(case)
         try:
@@ -117,16 +140,17 @@ def _probed(
     return bf16(machine.bf16_instructions(), known)
 
 
-def _worker_starter(scratch: Path, limit_s: float) -> Callable[[Case | None], ProcessWorker]:
+def _worker_starter(scratch: Path, limit_s: float) -> StartWorker:
     memory_bytes = machine.granted_memory_bytes()
 
-    def start(case: Case | None) -> ProcessWorker:
+    def start(case: Case | None, caches: Path | None = None) -> ProcessWorker:
         return ProcessWorker(
             threads=case.threads if case else machine.granted_cores(),
             memory_bytes=memory_bytes,
             limit_s=limit_s,
             scratch=scratch,
             online=case is not None and case.network.weights == "pretrained",
+            caches=caches,
         )
 
     return start

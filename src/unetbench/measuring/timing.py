@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from unetbench.runtimes import Image, Session
+from unetbench.runtimes import Image, Logits, Session
 
 Clock = Callable[[], int]
+Check = Callable[[int, Logits], None]
 
 
 @dataclass(slots=True)
@@ -30,11 +31,14 @@ def timed_runs(
     at_least: int,
     at_most: int,
     limit_ns: int,
+    first: int = 0,
+    check: Check | None = None,
     clock: Clock = time.perf_counter_ns,
     cpu_clock: Clock = time.process_time_ns,
 ) -> Samples:
     """Run the images in turn: `at_most` runs, fewer where `limit_ns` of running is reached, but `at_least`.
 
+    It begins at image number `first`; `check` is given the number and the answer after each run, untimed.
     Binding and reading are timed apart from the run, since a user pays for them too.
     """
     samples = Samples()
@@ -42,19 +46,21 @@ def timed_runs(
         while len(samples.run_ns) < at_most:
             if len(samples.run_ns) >= at_least and sum(samples.run_ns) >= limit_ns:
                 break
-            image = images[len(samples.run_ns) % len(images)]
+            number = (first + len(samples.run_ns)) % len(images)
             start = clock()
-            session.bind(image)
+            session.bind(images[number])
             cpu_start = cpu_clock()
             bound = clock()
             session.run()
             ran = clock()
             samples.cpu_ns += cpu_clock() - cpu_start
             reading = clock()
-            session.read()
+            answer = session.read()
             samples.read_ns.append(clock() - reading)
             samples.bind_ns.append(bound - start)
             samples.run_ns.append(ran - bound)
+            if check is not None:
+                check(number, answer)
     return samples
 
 

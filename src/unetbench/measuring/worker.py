@@ -23,14 +23,15 @@ from typing import Any, Final
 
 import msgspec
 
-from unetbench.errors import UnetbenchError
+from unetbench.errors import UnetbenchError, WrongOutput
 from unetbench.measuring import memory, noise, parity, reference, timing
 from unetbench.records import Case, Parity
-from unetbench.runtimes import Session
+from unetbench.runtimes import Logits, Session
 
 _PR_SET_PDEATHSIG: Final = 1  # <sys/prctl.h>
 # What allocators say when there is no memory: torch's and C++'s are plain RuntimeErrors.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "Cannot allocate memory")
+_MANY = 1_000_000  # runs: the time limit ends a warm-up, not this
 _COMPILER_ERRORS = ("torch._dynamo", "torch._inductor")
 
 
@@ -41,6 +42,8 @@ class Turns:
         self._say = say
         self._session: Session | None = None
         self._bound = 0
+        self._next = 0  # of the inputs, over all turns
+        self._first_answers: dict[int, Logits] = {}
 
     def probe(self) -> dict[str, Any]:
         """Time one convolution in fp32 and under bf16 autocast."""
@@ -74,30 +77,64 @@ class Turns:
         """Run the inputs in turn and return the raw times; the last answers stay readable."""
         before = noise.counters()
         samples = timing.timed_runs(
-            self._live, self._images, at_least=at_least, at_most=at_most, limit_ns=limit_ns
+            self._live,
+            self._images,
+            at_least=at_least,
+            at_most=at_most,
+            limit_ns=limit_ns,
+            first=self._next,
+            check=self._check_unchanged,
         )
-        self._bound = (len(samples.run_ns) - 1) % len(self._images)
+        self._next += len(samples.run_ns)
+        self._bound = (self._next - 1) % len(self._images)
         after = noise.counters()
         return {**msgspec.to_builtins(samples), "before": before, "after": after}
+
+    def turn(self, warmup_ns: int, runs: int) -> dict[str, Any]:
+        """Warm up for at least one run and that long, then time some runs, without a pause between."""
+        warm = self.run(at_least=1, at_most=_MANY, limit_ns=warmup_ns)
+        return self.run(at_least=runs, at_most=runs, limit_ns=0) | {"warmup_ns": warm["run_ns"]}
 
     def read(self) -> dict[str, Any]:
         """Compare the last answer with the reference's, where that input has one."""
         if self._bound >= len(self._answers):
             self.bind(0)
             self._live.run()
-        expected, answer = self._answers[self._bound], self._live.read()
+        found, fault = self._compared(self._bound)
+        return {"parity": msgspec.to_builtins(found), "fault": fault, "in_force": self._live.in_force()}
+
+    def check(self, inputs: int) -> dict[str, Any]:
+        """Run that many inputs again and compare each answer; the first fault is told."""
+        compared = []
+        for image in range(min(inputs, len(self._answers))):
+            self.bind(image)
+            self._live.run()
+            compared.append(self._compared(image))
+        fault = next((fault for _, fault in compared if fault), None)
+        found = [each for each, _ in compared if each is not None]
+        together = parity.merged(found) if len(found) == len(compared) else None
+        return {"parity": msgspec.to_builtins(together), "fault": fault, "in_force": self._live.in_force()}
+
+    def _compared(self, image: int) -> tuple[Parity | None, str | None]:
+        expected, answer = self._answers[image], self._live.read()
         comparable = expected.shape == answer.shape and bool((abs(answer) < float("inf")).all())
         found: Parity | None = None
         if comparable:
-            eager_error = self._eager_errors[self._bound]
-            found = parity.compare(expected, answer, eager_relative_error=eager_error)
-        fault = parity.fault(expected, answer, found, self._case.recipe.precision)
-        return {"parity": msgspec.to_builtins(found), "fault": fault, "in_force": self._live.in_force()}
+            found = parity.compare(expected, answer, eager_relative_error=self._eager_errors[image])
+        return found, parity.fault(expected, answer, found, self._case.recipe.precision)
 
     def memory(self, reset: bool) -> dict[str, Any]:
         """Return the peak so far; with `reset`, let it start again."""
         peak = memory.peak_rss_bytes()
         return {"peak_rss_bytes": peak, "reset": memory.reset_peak() if reset else False}
+
+    def _check_unchanged(self, image: int, answer: Logits) -> None:
+        """An answer to the same input must stay what it was: runs that differ are not the same work."""
+        first = self._first_answers.setdefault(image, answer)
+        if answer is not first and not parity.unchanged(first, answer):
+            raise WrongOutput(
+                f"the answer to input {image} changed between runs: the same work was not repeated"
+            )
 
     @property
     def _live(self) -> Session:
@@ -130,6 +167,7 @@ def _loaded(
         "encoder_parameters": counting.parameters(model.encoder),
         "flop": counting.flop(model, images[0].shape),
         "rewrites": msgspec.to_builtins(model.report),
+        "peak_build_bytes": memory.peak_rss_bytes(),
     }
     say({"phase": "compiling" if runtime.OPTIONS else "preparing"})
     counted = clock()
@@ -147,7 +185,15 @@ def _loaded(
         "rewrite_s": marks[3] - marks[2],
         "prepare_s": clock() - counted,
     }
-    return facts | costs, session
+    return facts | costs | {"artifact_bytes": _artifact_bytes(artifact.folder)}, session
+
+
+def _artifact_bytes(folder: Path | None) -> int | None:
+    """The size of what the runtime loads; what Inductor compiled lies in its cache."""
+    place = folder or Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", ""))
+    if folder is None and not os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
+        return None
+    return sum(file.stat().st_size for file in place.rglob("*") if file.is_file()) or None
 
 
 def _serve(turns: Turns, commands: TextIOWrapper, say: Callable[[Mapping[str, Any]], None]) -> None:
@@ -166,6 +212,8 @@ def _serve(turns: Turns, commands: TextIOWrapper, say: Callable[[Mapping[str, An
 def _kind(error: Exception) -> str:
     if isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY):
         return "out of memory"
+    if isinstance(error, WrongOutput):
+        return "wrong output"
     if isinstance(error, UnetbenchError) or type(error).__module__.startswith(_COMPILER_ERRORS):
         return "unsupported"
     return "crashed"

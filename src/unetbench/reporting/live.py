@@ -19,7 +19,7 @@ from unetbench.records import Case, Result
 from unetbench.reporting.rows import Row, rows
 from unetbench.reporting.table import milliseconds, terminal_table
 
-_TITLE = "Fastest so far (quick, no verdicts)"
+_TITLE = "Fastest so far (no verdicts while it runs)"
 
 
 def duration(seconds: float) -> str:
@@ -58,6 +58,13 @@ class PlainLines:
         left = f" (about {duration(left_s)} left)" if left_s else ""
         self._write(f"[{done}/{self._total}] {result.case.name}: {what}{left}")
 
+    def block(self, results: Sequence[Result], number: int, left_s: float) -> None:
+        network = results[0].case.network.name
+        lost = [f"{row.recipe}: {row.status} ({row.reason})" for row in rows(results) if row.status != "ok"]
+        self._write(
+            f"block {number} of {network}: {'; '.join(lost) or 'done'} (at most {duration(left_s)} left)"
+        )
+
     def close(self) -> None:
         pass
 
@@ -68,7 +75,8 @@ class LiveView:
     def __init__(self, cases: Sequence[Case], known: Sequence[Result], console: Console, note: str) -> None:
         self._console = console
         self._total = len(cases)
-        self._results = list(known)
+        self._results = {result.case: result for result in known}
+        self._blocks = 0
         self._note = note
         self._now = ""
         self._phase = "starting"
@@ -89,14 +97,19 @@ class LiveView:
         self._live.update(self._drawn(), refresh=True)
 
     def finished(self, result: Result, done: int, left_s: float) -> None:
-        self._results.append(result)
+        self._results[result.case] = result
+        self.tick()
+
+    def block(self, results: Sequence[Result], number: int, left_s: float) -> None:
+        self._blocks += 1
+        self._results |= {result.case: result for result in results}
         self.tick()
 
     def close(self) -> None:
         self._live.stop()
 
     def _drawn(self) -> Group:
-        table = [row for row in rows(self._results) if row.status != "not run"]
+        table = [row for row in rows(self._results.values()) if row.status != "not run"]
         # The headings depend on which columns fit, so they are counted, not assumed; the last line of
         # a terminal stays free.
         around = len(self._console.render_lines(self._view(table, 0))) + 1
@@ -114,10 +127,11 @@ class LiveView:
     def _progress(self) -> Table:
         left_s = max(0.0, self._left_s - (time.monotonic() - self._since))
         done = len(self._results)
+        blocks = f", {self._blocks} blocks" if self._blocks else ""
         line = Table.grid(padding=(0, 1))
         line.add_row(
             ProgressBar(total=self._total, completed=done, width=30),
-            Text(f"{done} of {self._total} cases, about {duration(left_s)} left"),
+            Text(f"{done} of {self._total} cases{blocks}, about {duration(left_s)} left"),
         )
         return line
 

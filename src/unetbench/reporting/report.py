@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from unetbench.errors import BadInput
 from unetbench.records import Session
+from unetbench.reporting import certificate as certificates
 from unetbench.reporting import files
 from unetbench.reporting.rows import Row, fastest_per_network, rows
 from unetbench.reporting.table import shown_columns
 from unetbench.store import Store
+from unetbench.verdicts import LOOKS_OF
 
 _GIB = 1 << 30
 
@@ -91,8 +93,20 @@ def report(store: Store, *, session: int | None = None) -> Report:
             f"unknown session {chosen}: {str(store.path)!r} holds {', '.join(map(str, sessions))}; name one of them."
         )
     return Report(
-        session=sessions[chosen], rows=rows(store.results(chosen)), earlier_sessions=len(sessions) - 1
+        session=sessions[chosen],
+        rows=rows(store.results(chosen), LOOKS_OF.get(sessions[chosen].preset, ())),
+        earlier_sessions=len(sessions) - 1,
     )
+
+
+def certificate(store: Store, report: Report, name: str) -> Iterator[tuple[str, str]]:
+    """Return everything about one case of a report.
+
+    Raises: BadInput where no case, or more than one, has that name or key.
+    """
+    result = certificates.chosen(store.results(report.session.identifier), name)
+    row = next(row for row in report.rows if row.case == result.key)
+    return certificates.certificate(result, row, report.session)
 
 
 def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Path, ...]:

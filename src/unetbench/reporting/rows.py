@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from unetbench.records import REFERENCE, Case, Measurement, Result, RewriteReport
+from unetbench.reporting.standing import Standing, standings
 from unetbench.stats import NS_PER_MS, disturbed, summary
+from unetbench.verdicts import Looks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +22,7 @@ class Row:
     batch: int
     classes: int
     threads: int
-    status: str  # "ok", "not quiet", or the kind of the failure
+    status: str  # "ok", "not quiet", "unsteady", or the kind of the failure
     reason: str = ""
     parameters_m: float | None = None
     encoder_parameters_m: float | None = None
@@ -42,27 +44,93 @@ class Row:
     first_run_s: float | None = None
     load_s: float | None = None  # build + rewrite + prepare + first run
     peak_load_mb: float | None = None
+    rank: str = ""  # from verdicts only: 3, or 2–4 where rows are tied
+    blocks: int | None = None  # usable paired blocks; None where there are none
+    interval_low_ms: float | None = None  # 99 %, over blocks
+    interval_high_ms: float | None = None
+    verdict: str = ""  # against the reference: faster, slower, the same, not decided
+    speedup_low: float | None = None  # at the confidence that all stated pairs share
+    speedup_high: float | None = None
+    speedup_ungated: float | None = None  # from every run, the disturbed ones too
+    detectable: float | None = None  # the relative difference to the reference found 4 times in 5
+    quiet_share: float | None = None
+    import_s: float | None = None
+    cold_s: float | None = None  # import, build, rewrite, compile with empty caches, first run
+    pays_after_images: float | None = None  # from which its preparation is repaid, against the reference
+    artifact_mb: float | None = None
     session: int = 0
     case: str = ""
 
 
-def rows(results: Iterable[Result]) -> tuple[Row, ...]:
+def rows(results: Iterable[Result], looks: Looks = ()) -> tuple[Row, ...]:
     """Return the rows of results, fastest first, failures last.
 
-    A speed-up is against torch_eager/fp32 on the same network and input in the same session.
+    A speed-up is against torch_eager/fp32 on the same network and input in the same session: by paired
+    blocks where there are some, else by processes that ran alone.
     """
     results = tuple(results)
-    reference = {
-        (result.session, result.case): _row(result) for result in results if result.case.recipe == REFERENCE
+    standing = standings(results, looks) if looks else {}
+    alone = {(result.session, result.case): _row(result) for result in results}
+    found = {
+        place: _with_blocks(row, standing[row.case]) if row.case in standing and row.status == "ok" else row
+        for place, row in alone.items()
     }
     made = []
-    for result in results:
-        row = _row(result)
-        base = reference.get((result.session, replace(result.case, recipe=REFERENCE)))
-        if base and base.median_ms and row.median_ms and row.status == base.status == "ok":
-            row = replace(row, speedup=base.median_ms / row.median_ms)
+    for (session, case), row in found.items():
+        base = found.get((session, replace(case, recipe=REFERENCE)))
+        if base and row.status == base.status == "ok":
+            row = _against(row, base, standing.get(row.case))
         made.append(row)
     return tuple(sorted(made, key=_slowness))
+
+
+def _with_blocks(row: Row, standing: Standing) -> Row:
+    """Put what the blocks say in the place of what the process alone said."""
+    time = standing.steady
+    assert row.end_to_end_ms is not None and row.median_ms is not None and row.images_per_s is not None
+    images_per_s = row.images_per_s * row.median_ms / time.median_ms
+    assert row.parameters_m is not None
+    return replace(
+        row,
+        median_ms=time.median_ms,
+        end_to_end_ms=row.end_to_end_ms - row.median_ms + time.median_ms,
+        images_per_s=images_per_s,
+        images_per_s_per_m=images_per_s / row.parameters_m,
+        interval_low_ms=time.low_ms,
+        interval_high_ms=time.high_ms,
+        blocks=time.blocks,
+        rank=standing.rank,
+        quiet_share=time.quiet_share,
+        status="unsteady" if time.unsteady else "ok",
+        reason="its time still changes in the second half of each block" if time.unsteady else "",
+    )
+
+
+def _against(row: Row, base: Row, standing: Standing | None) -> Row:
+    """Compare a row with its reference's."""
+    pair = standing.against_reference if standing else None
+    if pair is not None and pair.ratio is not None:
+        row = replace(
+            row,
+            speedup=pair.ratio,
+            speedup_low=pair.low,
+            speedup_high=pair.high,
+            speedup_ungated=pair.ungated,
+            verdict=pair.state or (pair.verdict if pair.low is not None else ""),
+            detectable=pair.detectable,
+        )
+    elif row.median_ms and base.median_ms:
+        row = replace(row, speedup=base.median_ms / row.median_ms)
+    return replace(row, pays_after_images=_pays_after(row, base))
+
+
+def _pays_after(row: Row, base: Row) -> float | None:
+    """Images after which a longer preparation is repaid by faster runs; None where it never is."""
+    if row is base or not (row.images_per_s and base.images_per_s and row.cold_s and base.cold_s):
+        return None
+    saved_s = 1.0 / base.images_per_s - 1.0 / row.images_per_s
+    more_s = row.cold_s - base.cold_s
+    return None if saved_s <= 0.0 else max(0.0, more_s / saved_s)
 
 
 def fastest_per_network(table: Sequence[Row]) -> tuple[Row, ...]:
@@ -74,7 +142,8 @@ def fastest_per_network(table: Sequence[Row]) -> tuple[Row, ...]:
     return tuple(best.values())
 
 
-def _proof(report: RewriteReport) -> str:
+def rewrite_proof(report: RewriteReport) -> str:
+    """Say what a rewrite did, in counts before and after."""
     return (
         f"{report.rewrite}: modules {report.modules_before} → {report.modules_after}, "
         f"parameters {report.parameters_before:,} → {report.parameters_after:,}"
@@ -103,7 +172,7 @@ def _row(result: Result) -> Row:
     if result.failure is not None:
         failure = result.failure
         return replace(row, status=failure.kind, reason=f"{failure.stage}: {failure.message}")
-    return _measured(row, case, result.measurements[-1])
+    return _measured(row, case, result.alone[-1])
 
 
 def _measured(row: Row, case: Case, measurement: Measurement) -> Row:
@@ -135,8 +204,15 @@ def _measured(row: Row, case: Case, measurement: Measurement) -> Row:
         measured_class=measurement.parity.measured_class,
         relative_error=measurement.parity.relative_error,
         agreement=measurement.parity.agreement,
-        rewrites="; ".join(_proof(report) for report in measurement.rewrites if report.fired),
+        rewrites="; ".join(rewrite_proof(report) for report in measurement.rewrites if report.fired),
         first_run_s=measurement.first_run_s,
         load_s=measurement.build_s + measurement.rewrite_s + measurement.prepare_s + measurement.first_run_s,
         peak_load_mb=measurement.peak_load_bytes / 1e6,
+        import_s=measurement.import_s,
+        cold_s=measurement.import_s
+        + measurement.build_s
+        + measurement.rewrite_s
+        + measurement.prepare_s
+        + measurement.first_run_s,
+        artifact_mb=None if measurement.artifact_bytes is None else measurement.artifact_bytes / 1e6,
     )

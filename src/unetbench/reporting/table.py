@@ -14,6 +14,8 @@ from rich.text import Text
 from unetbench.records import REFERENCE
 from unetbench.reporting.rows import Row
 
+_OF_BLOCKS = ("rank", "99 % ms", "its interval", "verdict")  # columns that need paired blocks
+_OF_ONE_PROCESS = "25–75 % ms"  # stands in their place where there are none
 _SAID_ONCE = ("decoder", "size")  # columns that stand above the table where all rows agree
 
 
@@ -42,7 +44,18 @@ def _spread(row: Row) -> str:
     return "" if row.low_ms is None else f"{milliseconds(row.low_ms)}–{milliseconds(row.high_ms)}"
 
 
+def _interval(row: Row) -> str:
+    if row.interval_low_ms is None:
+        return ""
+    return f"{milliseconds(row.interval_low_ms)}–{milliseconds(row.interval_high_ms)}"
+
+
+def _speedup_interval(row: Row) -> str:
+    return "" if row.speedup_low is None else f"{row.speedup_low:.2f}–{row.speedup_high:.2f}"
+
+
 COLUMNS = (
+    Column(name="rank", text=lambda row: row.rank, leaves=1, left=True),
     Column(name="encoder", text=lambda row: row.encoder, leaves=-2, left=True),
     Column(name="decoder", text=lambda row: row.decoder, leaves=12, left=True),
     Column(name="recipe", text=lambda row: row.recipe, leaves=0, left=True),
@@ -52,10 +65,13 @@ COLUMNS = (
     Column(name="GFLOP", text=lambda row: _figure(row.gflop, ".1f"), leaves=8),
     Column(name="median ms", text=lambda row: milliseconds(row.median_ms), leaves=-1),
     Column(name="25–75 % ms", text=_spread, leaves=5),
+    Column(name="99 % ms", text=_interval, leaves=5),
     Column(name="end-to-end ms", text=lambda row: milliseconds(row.end_to_end_ms), leaves=10),
     Column(name="images/s", text=lambda row: _figure(row.images_per_s, ".1f"), leaves=4),
     Column(name="peak MB", text=lambda row: _figure(row.peak_mb, ".0f"), leaves=6),
     Column(name="speed-up", text=lambda row: _figure(row.speedup, ".2f"), leaves=2),
+    Column(name="its interval", text=_speedup_interval, leaves=3),
+    Column(name="verdict", text=lambda row: row.verdict, leaves=2, left=True),
     Column(name="img/s per M", text=lambda row: _figure(row.images_per_s_per_m, ".2f"), leaves=11),
     Column(name="error", text=lambda row: _figure(row.relative_error, ".0e"), leaves=3),
     Column(name="status", text=lambda row: row.status, leaves=1, left=True),
@@ -64,10 +80,14 @@ COLUMNS = (
 
 def shown_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
     """Return the columns that say something: decoder and size only where they differ between rows."""
+    empty = {name for name in _OF_BLOCKS if not any(row.blocks for row in rows)}
+    if not empty:
+        empty = {_OF_ONE_PROCESS}
     return tuple(
         column
         for column in COLUMNS
-        if column.name not in _SAID_ONCE or len({column.text(row) for row in rows}) > 1
+        if column.name not in empty
+        and (column.name not in _SAID_ONCE or len({column.text(row) for row in rows}) > 1)
     )
 
 

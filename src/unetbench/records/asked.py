@@ -1,15 +1,12 @@
-"""The frozen records that every layer shares, their text forms and their keys. Standard library only.
-
-It computes nothing about speed: summaries are derived by `stats`, never kept in a record.
-"""
+"""What is asked: networks, recipes and cases, their text forms and their keys. Standard library only."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from unetbench.errors import BadInput, FailureKind
+from unetbench.errors import BadInput
 from unetbench.keys import content, digest
 
 if TYPE_CHECKING:
@@ -168,118 +165,6 @@ class Case:
     def network_key(self) -> str:
         """What cases with the same network and input share: all of them may be compared."""
         return digest(replace(self, recipe=REFERENCE, threads=1))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RewriteReport:
-    """What one rewrite did: the proof that it fired, or that there was nothing to do."""
-
-    rewrite: str
-    offered: int  # modules that it could act on
-    modules_before: int
-    modules_after: int
-    parameters_before: int
-    parameters_after: int
-
-    @property
-    def fired(self) -> bool:
-        return (self.modules_before, self.parameters_before) != (
-            self.modules_after,
-            self.parameters_after,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parity:
-    """How far an answer is from the fp64 reference, on mean-removed logits (docs/measuring.md)."""
-
-    relative_error: float  # L2 norm of the error over that of the reference
-    eager_relative_error: float  # the same of torch_eager/fp32, computed beside the reference
-    cosine: float
-    agreement: float  # share of pixels with the same class
-    flips_beyond_margin: int  # pixels that changed class where the reference was sure
-    measured_class: Literal["exact", "near", "approximate"]
-    inputs: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
-    """The raw nanoseconds and facts that one process produced for one case; never a mean."""
-
-    warmup_ns: tuple[int, ...]
-    run_ns: tuple[int, ...]
-    bind_ns: tuple[int, ...]
-    read_ns: tuple[int, ...]
-    cpu_ns: int  # CPU time of all threads over the timed runs
-    import_s: float
-    build_s: float
-    rewrite_s: float
-    prepare_s: float
-    first_run_s: float
-    peak_load_bytes: int  # VmHWM from the start of the process to the end of the first run
-    peak_run_bytes: int  # VmHWM of steady inference, reset before it
-    parameters: int
-    encoder_parameters: int
-    flop: int  # per run, a multiply-add counted as 2
-    parity: Parity
-    rewrites: tuple[RewriteReport, ...] = ()
-    in_force: dict[str, str] = field(default_factory=dict)  # options read back from the runtime
-    counters_before: dict[str, int | None] = field(default_factory=dict)
-    counters_after: dict[str, int | None] = field(default_factory=dict)
-    waiting_share: float | None = None  # of the timed runs with a process waiting for a CPU; None: unknown
-    rejected_ns: tuple[tuple[int, ...], ...] = ()  # runs made again because the machine was not quiet
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a case has no time: a finding, never a hole in the table."""
-
-    stage: str
-    kind: FailureKind
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """The facts that must agree before two results are compared in absolute terms."""
-
-    cpu: str
-    instruction_sets: tuple[str, ...]  # of those that matter for inference, what libraries may use
-    cores: int  # threads that this process is granted
-    logical_cpus: int
-    memory_bytes: int
-    kernel: str
-    virtualisation: str | None
-    governor: str | None
-    versions: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """One sitting on one machine under one set of conditions: what may be compared directly."""
-
-    identifier: int
-    started_utc: str
-    machine: Machine
-    preset: str
-    images: str  # digest of the photographs
-    command: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """A case with its measurements in one session, or its failure: what reports read."""
-
-    case: Case
-    key: str = ""  # the case's, as stored: a checkpoint may have changed or gone since
-    session: int
-    measurements: tuple[Measurement, ...] = ()
-    failure: Failure | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether it was tried in vain; what was not run on purpose has not failed."""
-        return self.failure is not None and self.failure.kind != "not run"
 
 
 def _positive_integers(name: str, value: Any) -> tuple[int, ...]:

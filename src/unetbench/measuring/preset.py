@@ -1,0 +1,70 @@
+"""How much is measured: quick states no verdicts, standard and rigorous do (docs/measuring.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from unetbench.errors import BadInput, unknown
+from unetbench.verdicts import LOOKS_OF
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """How a block is divided."""
+
+    runs: int = 3  # timed, in one turn
+    warmup_ns: int = 50_000_000  # and at least one run, after each stop
+    at_least: int = 8  # turns of each case
+    quiet_runs: int = 15  # of each case, then the block ends
+    case_limit_s: float = 60.0  # of one case's turns, then it ends all the same
+    first_warmups: int = 5  # runs after loading, and
+    first_warmup_ns: int = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A process alone for every case, and then, where there are looks, paired blocks."""
+
+    name: str
+    warmups: int = 3
+    runs_at_least: int = 3  # a quartile needs as many
+    runs_at_most: int = 10
+    limit_ns: int = 2_000_000_000  # of running: after it no run starts
+    attempts: int = 3  # at timed runs that other processes do not disturb
+    checked_inputs: int  # whose answer is compared with fp64
+    case_limit_s: float = 900.0  # then the case is a timeout
+    looks: tuple[tuple[int, float], ...] = ()  # blocks, and the α that looking there spends
+    turns: Turns = field(default_factory=Turns)
+    builds: int = 1  # of what is autotuned: blocks take them in turn
+
+
+QUICK = Preset(name="quick", checked_inputs=1)
+STANDARD = Preset(name="standard", checked_inputs=16, looks=LOOKS_OF["standard"])
+RIGOROUS = Preset(name="rigorous", checked_inputs=16, looks=LOOKS_OF["rigorous"], builds=3)
+_PRESETS = {preset.name: preset for preset in (QUICK, STANDARD, RIGOROUS)}
+
+
+def preset(name: str) -> Preset:
+    """Return a preset by name.
+
+    Raises: BadInput for one that is not there.
+    """
+    if name not in _PRESETS:
+        raise unknown("preset", name, _PRESETS, "quick states no verdicts, standard does.")
+    return _PRESETS[name]
+
+
+def budget_s(text: str) -> float:
+    """Read a time: 90s, 20m, 1.5h, or plain seconds.
+
+    Raises: BadInput for what is no time.
+    """
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < float("inf"):
+        raise BadInput(f"budget {text!r} is no time: give it as 90s, 20m or 1.5h.")
+    return seconds

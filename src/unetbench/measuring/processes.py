@@ -1,0 +1,64 @@
+"""What the kernel tells of another process and of what that started: stopped? how much memory?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_STOPPED = ("T", "t", "X", "Z")  # stopped, traced, dead or a zombie: none of them takes a core
+_COUNTED = {  # file of /proc/PID, pattern, unit
+    "pss_bytes": ("smaps_rollup", re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE), 1024),
+    "migrations": ("sched", re.compile(r"^se\.nr_migrations\s*:\s*(\d+)$", re.MULTILINE), 1),
+}
+_STATE_FIELD, _MAJOR_FAULTS_FIELD = 0, 9  # of /proc/PID/stat, after the name in brackets
+
+
+def all_stopped(pid: int) -> bool:
+    """Return whether every thread of a process and of its descendants is stopped or gone."""
+    return all(
+        _stat(task)[_STATE_FIELD] in _STOPPED
+        for process in (pid, *descendants(pid))
+        for task in _tasks(process)
+    )
+
+
+def descendants(pid: int) -> tuple[int, ...]:
+    """Return the processes that a process started, and those that they started."""
+    children = [
+        int(child)
+        for task in _tasks(pid)
+        for child in (_text(Path("/proc", str(pid), "task", task.name, "children")) or "").split()
+    ]
+    return (*children, *(deeper for child in children for deeper in descendants(child)))
+
+
+def facts(pid: int) -> dict[str, int | None]:
+    """Return proportional memory, thread migrations and major faults; None for what is not shown."""
+    folder = Path("/proc", str(pid))
+    found: dict[str, int | None] = {}
+    for name, (file, pattern, unit) in _COUNTED.items():
+        match = pattern.search(_text(folder / file) or "")
+        found[name] = int(match[1]) * unit if match else None
+    fields = _stat(folder)
+    found["major_faults"] = int(fields[_MAJOR_FAULTS_FIELD]) if len(fields) > _MAJOR_FAULTS_FIELD else None
+    return found
+
+
+def _tasks(pid: int) -> Iterator[Path]:
+    try:
+        yield from Path("/proc", str(pid), "task").iterdir()
+    except OSError:
+        return  # it has ended
+
+
+def _stat(folder: Path) -> list[str]:
+    text = _text(folder / "stat")
+    return text.rpartition(") ")[2].split() if text else ["X"]
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None

@@ -1,0 +1,170 @@
+"""Blocks for whole groups of cases until every pair is settled, all looks are made or the time is up.
+
+Groups take blocks in rounds, so that the blocks of one round are near in time and may be paired. A group
+leaves only at a look, when each pair that it takes part in is settled. It starts no process itself.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from unetbench import verdicts
+from unetbench.measuring.preset import Preset
+from unetbench.records import REFERENCE, Case, Result, Turn
+from unetbench.samples import Sample
+from unetbench.stats import summary
+
+_MEMORY_SHARE = 0.6  # of the memory granted, for all processes of a block
+_FIRST_BLOCK_S = 45.0  # before one was made: two cases of a 100 ms network, on 2 cores
+
+Group = tuple[Case, ...]
+Turned = Mapping[Case, Mapping[int, Sequence[Turn]]]
+_PART = 1000  # numbers of a split group's parts are this far apart
+
+
+def groups(results: Iterable[Result], memory_bytes: int) -> tuple[Group, ...]:
+    """Return the cases that are measured alive together: one network and input, the reference with them.
+
+    Where their peaks need more than the memory allows a group is split, each part with the reference.
+    """
+    peaks: dict[Case, int] = {}
+    by_network: dict[str, list[Case]] = {}
+    for result in results:
+        if result.failure is None and result.alone:
+            peaks[result.case] = result.alone[-1].peak_load_bytes
+            by_network.setdefault(result.case.network_key(), []).append(result.case)
+    return tuple(
+        part for cases in by_network.values() for part in _parts(cases, peaks, memory_bytes * _MEMORY_SHARE)
+    )
+
+
+def _parts(cases: Sequence[Case], peaks: Mapping[Case, int], room: float) -> list[Group]:
+    reference = tuple(case for case in cases if case.recipe == REFERENCE)
+    parts: list[Group] = []
+    part = reference
+    for case in cases:
+        if case in reference:
+            continue
+        if len(part) > len(reference) and sum(peaks[each] for each in (*part, case)) > room:
+            parts.append(part)
+            part = reference
+        part = (*part, case)
+    return [*parts, part]
+
+
+def pairs_stated(count: int) -> int:
+    """Return how many pairs a table of that many rows states: each with each other."""
+    return max(1, count * (count - 1) // 2)
+
+
+@dataclass(slots=True, kw_only=True)
+class Race:
+    """The state of a race; `next_group` says who is to have a block, `took` is told when it had one."""
+
+    groups: Sequence[Group]
+    preset: Preset
+    turned: Turned  # the turns of every case, by block; whoever makes blocks adds to it
+    deadline: float | None = None
+    clock: Callable[[], float] = time.monotonic
+    seed: int = 0
+    _out: set[Group] = field(default_factory=set)
+    _lost: set[Case] = field(default_factory=set)
+    _parts: dict[Group, int] = field(default_factory=dict)
+    _spent_s: dict[Group, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for group in self.groups:
+            network = group[-1].network_key()
+            self._parts[group] = sum(each[-1].network_key() == network for each in self._parts)
+
+    def choose(self, alone: Mapping[Case, Result]) -> None:
+        """Where the time is too short for all, keep those that look fastest when measured alone.
+
+        What they are chosen by is no part of what they are judged by, so the verdicts stay valid.
+        """
+        if self.deadline is None:
+            return
+        first_look_s = self.preset.looks[0][0] * _FIRST_BLOCK_S
+        affordable = max(1, int((self.deadline - self.clock()) / first_look_s))
+        begun = [group for group in self.groups if self.blocks(group)]
+        others = sorted(
+            (group for group in self.groups if group not in begun),
+            key=lambda group: _fastest_ms(group, alone),
+        )
+        self.groups = [*begun, *others[: max(0, affordable - len(begun))]]
+
+    def next_group(self) -> tuple[Group, int] | None:
+        """Return the group whose turn it is and its block's number; None when the race is over."""
+        made = {group: self.blocks(group) for group in self.groups if group not in self._out}
+        if len(set(made.values())) == 1:
+            self._retire(made)
+        last = self.preset.looks[-1][0]
+        running = {group: count for group, count in made.items() if group not in self._out and count < last}
+        if not running:
+            return None
+        fewest = min(running.values())
+        candidates = [group for group, count in running.items() if count == fewest]
+        group = random.Random(f"{self.seed}/{fewest}/{len(candidates)}").choice(candidates)
+        if self.deadline is not None and self.clock() + self.expected_s(group) > self.deadline:
+            return None
+        return tuple(case for case in group if case not in self._lost), self._parts[
+            group
+        ] * _PART + fewest + 1
+
+    def took(self, cases: Group, seconds: float) -> None:
+        """Remember how long a block took."""
+        group = next(group for group in self.groups if set(cases) <= set(group))
+        self._spent_s.setdefault(group, []).append(seconds)
+
+    def lost(self, case: Case) -> None:
+        """Leave a case out of the blocks to come: it has failed."""
+        self._lost.add(case)
+        self._out |= {group for group in self.groups if self._lost >= set(group)}
+
+    def blocks(self, group: Group) -> int:
+        """Return how many blocks a group has."""
+        first = self._parts[group] * _PART
+        numbers = [n - first for case in group for n in self.turned.get(case, ()) if 0 < n - first < _PART]
+        return max(numbers, default=0)
+
+    def left_s(self) -> float:
+        """Return how long the race is likely to go on, at most: fewer blocks where pairs settle early."""
+        last = self.preset.looks[-1][0]
+        needed = sum(
+            (last - self.blocks(group)) * self.expected_s(group)
+            for group in self.groups
+            if group not in self._out
+        )
+        return needed if self.deadline is None else max(0.0, min(needed, self.deadline - self.clock()))
+
+    def expected_s(self, group: Group) -> float:
+        """Return how long a block of a group is likely to take."""
+        spent = self._spent_s.get(group) or [s for each in self._spent_s.values() for s in each]
+        return sum(spent) / len(spent) if spent else _FIRST_BLOCK_S
+
+    def _retire(self, made: Mapping[Group, int]) -> None:
+        """At a look, when the round is over, let go the groups whose pairs are all settled."""
+        count = next(iter(made.values()))
+        if count not in {blocks for blocks, _ in self.preset.looks}:
+            return
+        samples = {
+            case: Sample(self.turned[case])
+            for case in dict.fromkeys(case for group in self.groups for case in group)
+            if self.turned.get(case) and case not in self._lost
+        }
+        stated = pairs_stated(len(samples))
+        unsettled: set[Case] = set()
+        for a, b in combinations(samples, 2):
+            found = verdicts.pair(samples[a], samples[b], pairs=stated, looks=self.preset.looks)
+            if not found.settled:
+                unsettled |= {a, b}
+        self._out |= {group for group in made if not unsettled & set(group)}
+
+
+def _fastest_ms(group: Group, alone: Mapping[Case, Result]) -> float:
+    times = [summary(alone[case].alone[-1].run_ns).median_ms for case in group if case in alone]
+    return min(times, default=float("inf"))

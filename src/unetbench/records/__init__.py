@@ -1,0 +1,17 @@
+"""The frozen records that every layer shares. Standard library only."""
+
+from unetbench.records.asked import REFERENCE as REFERENCE
+from unetbench.records.asked import SMALLEST_SIDE_PX as SMALLEST_SIDE_PX
+from unetbench.records.asked import Case as Case
+from unetbench.records.asked import Choice as Choice
+from unetbench.records.asked import Network as Network
+from unetbench.records.asked import Recipe as Recipe
+from unetbench.records.found import Block as Block
+from unetbench.records.found import Failure as Failure
+from unetbench.records.found import Machine as Machine
+from unetbench.records.found import Measurement as Measurement
+from unetbench.records.found import Parity as Parity
+from unetbench.records.found import Result as Result
+from unetbench.records.found import RewriteReport as RewriteReport
+from unetbench.records.found import Session as Session
+from unetbench.records.found import Turn as Turn

@@ -1,0 +1,164 @@
+"""What is found: raw measurements, failures, machines and sessions. Standard library only.
+
+It computes nothing about speed: summaries are derived by `stats`, never kept in a record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from unetbench.errors import FailureKind
+from unetbench.records.asked import Case
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewriteReport:
+    """What one rewrite did: the proof that it fired, or that there was nothing to do."""
+
+    rewrite: str
+    offered: int  # modules that it could act on
+    modules_before: int
+    modules_after: int
+    parameters_before: int
+    parameters_after: int
+
+    @property
+    def fired(self) -> bool:
+        return (self.modules_before, self.parameters_before) != (
+            self.modules_after,
+            self.parameters_after,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """How far an answer is from the fp64 reference, on mean-removed logits (docs/measuring.md)."""
+
+    relative_error: float  # L2 norm of the error over that of the reference
+    eager_relative_error: float  # the same of torch_eager/fp32, computed beside the reference
+    cosine: float
+    agreement: float  # share of pixels with the same class
+    flips_beyond_margin: int  # pixels that changed class where the reference was sure
+    measured_class: Literal["exact", "near", "approximate"]
+    inputs: int
+    largest_error: float = 0.0  # of one logit, over the RMS of the mean-removed reference
+    margins: tuple[int, ...] = ()  # pixels by the reference's margin in units of the RMS error: MARGIN_EDGES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One turn of a case in a block: canaries, warm-up, a few timed runs, canaries; the others stopped."""
+
+    order: int  # its place among all turns of the block
+    before_ns: tuple[int, int]  # the canaries in cache and in memory, every case stopped
+    after_ns: tuple[int, int]
+    warmup_ns: tuple[int, ...] = ()
+    run_ns: tuple[int, ...] = ()
+    counters: dict[str, int | None] = field(default_factory=dict)  # their change over the turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """What the cases of a group share in one block: their order's seed and the turns of the null runtime."""
+
+    group: str  # the network key of its cases
+    number: int  # from 1
+    seed: int
+    null_turns: tuple[Turn, ...]
+    pss_bytes: int | None  # of all its processes together
+    ready_s: tuple[float, ...]  # from the start of each process to its first turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """The raw nanoseconds and facts that one process produced for one case; never a mean."""
+
+    warmup_ns: tuple[int, ...]
+    run_ns: tuple[int, ...]
+    bind_ns: tuple[int, ...]
+    read_ns: tuple[int, ...]
+    cpu_ns: int  # CPU time of all threads over the timed runs
+    import_s: float
+    build_s: float
+    rewrite_s: float
+    prepare_s: float
+    first_run_s: float
+    peak_load_bytes: int  # VmHWM from the start of the process to the end of the first run
+    peak_run_bytes: int  # VmHWM of steady inference, reset before it
+    parameters: int
+    encoder_parameters: int
+    flop: int  # per run, a multiply-add counted as 2
+    parity: Parity
+    rewrites: tuple[RewriteReport, ...] = ()
+    in_force: dict[str, str] = field(default_factory=dict)  # options read back from the runtime
+    counters_before: dict[str, int | None] = field(default_factory=dict)
+    counters_after: dict[str, int | None] = field(default_factory=dict)
+    waiting_share: float | None = None  # of the timed runs with a process waiting for a CPU; None: unknown
+    rejected_ns: tuple[tuple[int, ...], ...] = ()  # runs made again because the machine was not quiet
+    turns: tuple[Turn, ...] = ()  # of a block: `run_ns` are theirs, in order
+    block: int = 0  # its block's number; 0 where the process was alone
+    peak_build_bytes: int | None = None  # VmHWM up to the end of build and rewrite
+    artifact_bytes: int | None = None  # of the files that the runtime loads; None where there are none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a case has no time: a finding, never a hole in the table."""
+
+    stage: str
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The facts that must agree before two results are compared in absolute terms."""
+
+    cpu: str
+    instruction_sets: tuple[str, ...]  # of those that matter for inference, what libraries may use
+    cores: int  # threads that this process is granted
+    logical_cpus: int
+    memory_bytes: int
+    kernel: str
+    virtualisation: str | None
+    governor: str | None
+    versions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One sitting on one machine under one set of conditions: what may be compared directly."""
+
+    identifier: int
+    started_utc: str
+    machine: Machine
+    preset: str
+    images: str  # digest of the photographs
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A case with its measurements in one session, or its failure: what reports read."""
+
+    case: Case
+    key: str = ""  # the case's, as stored: a checkpoint may have changed or gone since
+    session: int
+    measurements: tuple[Measurement, ...] = ()
+    failure: Failure | None = None
+
+    @property
+    def alone(self) -> tuple[Measurement, ...]:
+        """Those of processes that ran alone: costs, memory, agreement and the quick preset's times."""
+        return tuple(each for each in self.measurements if not each.turns)
+
+    @property
+    def blocks(self) -> dict[int, Measurement]:
+        """Those of paired blocks, by the block's number: what verdicts are made of."""
+        return {each.block: each for each in self.measurements if each.turns}
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was tried in vain; what was not run on purpose has not failed."""
+        return self.failure is not None and self.failure.kind != "not run"

@@ -1,0 +1,165 @@
+"""Save what is whole in a damaged store, and bring stores of several machines together in one.
+
+Both write a new file and leave what they read as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+
+from unetbench import sqlite_pages
+from unetbench.errors import StoreError
+from unetbench.records import Block, Case, Failure, Machine, Measurement
+from unetbench.schema import COLUMNS, seal
+from unetbench.store import Store, reading, writing
+
+_LATER_COLUMN = {"session": 1, "fact": 0, "case": 0, "result": 1, "block": 0}  # an integer key reads as none
+_RECORDS: dict[str, dict[int, Any]] = {  # what decodes to what, by the place in COLUMNS
+    "session": {2: Machine},
+    "case": {1: Case},
+    "result": {4: Measurement, 5: Failure},
+    "block": {3: Block},
+    "fact": {},
+}
+
+
+@dataclass(slots=True)
+class Saved:
+    """What was found, by table; rows by their own key, so that a page read twice counts once."""
+
+    sealed: dict[str, dict[tuple[Any, ...], tuple[Any, ...]]] = field(
+        default_factory=lambda: {table: {} for table in COLUMNS}
+    )
+    unsealed: int = 0  # rows of an older program, that nothing vouches for but their form
+    damaged: int = 0  # rows that are there and are not what was written
+
+    @property
+    def count(self) -> int:
+        """Results that were saved."""
+        return len(self.sealed["result"])
+
+
+def recover(damaged: Path, new: Path) -> Saved:
+    """Write every row of a damaged store that is whole into a new store.
+
+    Raises: StoreError where the new file is there already, or nothing could be saved.
+    """
+    _refuse_existing(new)
+    if not damaged.is_file():
+        raise StoreError(f"there is no store at {str(damaged)!r}: give the damaged file.")
+    saved = Saved()
+    for identifier, row in sqlite_pages.rows(_content(damaged)):
+        _sort(saved, identifier, row)
+    if not saved.sealed["session"] or not saved.count:
+        raise StoreError(
+            f"nothing in {str(damaged)!r} could be saved: no whole session with results was found."
+        )
+    with writing(new) as store:
+        _write(store, saved)
+    return saved
+
+
+def merge(stores: Sequence[Path], new: Path) -> int:
+    """Write the sessions of several stores into a new one and return their number; machines stay apart.
+
+    Raises: StoreError as `reading` does, and where the new file is there already.
+    """
+    _refuse_existing(new)
+    number = 0
+    with writing(new) as target:
+        for path in stores:
+            with reading(path) as source:
+                tables = {table: list(source.rows(table)) for table in COLUMNS}
+            renamed = {}
+            for row in tables["session"]:
+                number += 1
+                renamed[row[0]] = number
+            with target.transaction():
+                for row in tables["session"]:
+                    target.insert("session", (renamed[row[0]], *row[1:]))
+                for row in tables["case"]:
+                    target.insert("case", row, otherwise="IGNORE")
+                for table in ("fact", "result", "block"):
+                    for row in tables[table]:
+                        target.insert(table, (renamed[row[0]], *row[1:]))
+    return number
+
+
+def _content(path: Path) -> bytes:
+    """The file's bytes, with what its log holds where SQLite can still join the two; on a copy."""
+    with TemporaryDirectory(prefix="unetbench-") as folder:
+        copy = Path(folder) / "copy.sqlite"
+        shutil.copy(path, copy)
+        log = path.with_name(path.name + "-wal")
+        if log.is_file():
+            shutil.copy(log, copy.with_name(copy.name + "-wal"))
+            with contextlib.suppress(sqlite3.DatabaseError):
+                connection = sqlite3.connect(copy)
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                connection.close()
+        return copy.read_bytes()
+
+
+def _sort(saved: Saved, identifier: int, row: tuple[Any, ...]) -> None:
+    """Put a row where it belongs: only its seal says which table it is of, and that it is whole."""
+    for table, columns in COLUMNS.items():
+        leading = _LATER_COLUMN[table]
+        if len(row) - leading not in (len(columns), len(columns) + 1):
+            continue
+        values = (identifier, *row[1:]) if table == "session" else row[leading:]
+        if table == "session" and len(row) not in (len(columns), len(columns) + 1):
+            continue
+        sealed = len(values) == len(columns) + 1
+        body = values[: len(columns)]
+        if sealed and values[-1] == seal(table, body):
+            _keep(saved, table, body)
+            return
+        if not sealed and _reads(table, body):
+            saved.unsealed += 1
+            _keep(saved, table, body)
+            return
+    if len(row) >= 3 and isinstance(row[-1], str) and len(row[-1]) == 16:
+        saved.damaged += 1
+
+
+def _keep(saved: Saved, table: str, row: tuple[Any, ...]) -> None:
+    keys = {"session": 1, "fact": 2, "case": 1, "result": 3, "block": 3}
+    there = saved.sealed[table].get(row[: keys[table]])
+    if there is None or (table == "result" and there[4] is None):  # a time replaces a note of not being run
+        saved.sealed[table][row[: keys[table]]] = row
+
+
+def _reads(table: str, row: tuple[Any, ...]) -> bool:
+    try:
+        for place, kind in _RECORDS[table].items():
+            if row[place] is not None:
+                msgspec.json.decode(row[place], type=kind)
+    except (msgspec.MsgspecError, TypeError):
+        return False
+    return bool(_RECORDS[table])
+
+
+def _write(store: Store, saved: Saved) -> None:
+    sessions, cases = saved.sealed["session"], saved.sealed["case"]
+    with store.transaction():
+        for table in COLUMNS:
+            for row in saved.sealed[table].values():
+                if table in ("fact", "result", "block") and (row[0],) not in sessions:
+                    continue  # its session is lost: nobody could say under which conditions it was made
+                if table == "result" and (row[1],) not in cases:
+                    continue
+                store.insert(table, row, otherwise="IGNORE")
+
+
+def _refuse_existing(new: Path) -> None:
+    if new.exists():
+        raise StoreError(f"{str(new)!r} is there already: give the name of a new file.")

@@ -1,0 +1,127 @@
+"""Everything that is known of one case, on one page: what was changed, how it was proved, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from unetbench.errors import BadInput, unknown
+from unetbench.records import Measurement, Result, Session
+from unetbench.reporting.rows import Row, rewrite_proof
+from unetbench.reporting.table import milliseconds
+
+_MARGINS = ("1", "3", "10", "30", "100", "300")  # measuring.parity.MARGIN_EDGES, in RMS errors
+_BAR = 30  # characters of the histogram's longest bar
+
+
+def chosen(results: Sequence[Result], name: str) -> Result:
+    """Return the result whose name or key is that, or begins with it alone.
+
+    Raises: BadInput where none or several are meant.
+    """
+    names = {result.key: result.case.name for result in results}
+    exact = [result for result in results if name in (result.key, result.case.name)]
+    found = exact or [r for r in results if r.case.name.startswith(name) or r.key.startswith(name)]
+    if not found:
+        raise unknown("case", name, names.values(), "Give its name, as in the table, or its key.")
+    if len(found) > 1:
+        several = "; ".join(f"{result.case.name} ({result.key})" for result in found[:6])
+        raise BadInput(f"{name!r} may be {len(found)} cases: {several}: give one of the keys.")
+    return found[0]
+
+
+def certificate(result: Result, row: Row, session: Session) -> Iterator[tuple[str, str]]:
+    """Give heading and text of each finding; further lines of one have no heading."""
+    yield "case", f"{result.case.name}, {row.size}, batch {row.batch}, {row.threads} threads ({result.key})"
+    yield "status", f"{row.status}: {row.reason}" if row.reason else row.status
+    if result.alone:
+        measurement = result.alone[-1]
+        yield from _rewrites(measurement)
+        yield from _agreement(measurement)
+        if row.status == "ok":
+            yield from _time(row)
+        yield from _costs(measurement, row)
+        yield from _in_force(measurement)
+    yield "measured", f"{session.started_utc}, {session.machine.cpu}, unetbench {session.command}"
+
+
+def _rewrites(measurement: Measurement) -> Iterator[tuple[str, str]]:
+    if not measurement.rewrites:
+        yield "rewrites", "none"
+    heading = "rewrites"
+    for report in measurement.rewrites:
+        yield heading, rewrite_proof(report) if report.fired else f"{report.rewrite}: nothing to do"
+        heading = ""
+
+
+def _agreement(measurement: Measurement) -> Iterator[tuple[str, str]]:
+    parity = measurement.parity
+    yield (
+        "agreement",
+        f"{parity.measured_class}: relative error {parity.relative_error:.1e} against fp64 "
+        f"(eager fp32: {parity.eager_relative_error:.1e}), cosine {parity.cosine:.6f}",
+    )
+    yield (
+        "",
+        f"{parity.agreement:.4%} of the pixels of {parity.inputs} inputs in the same class; "
+        f"{parity.flips_beyond_margin} changed where the reference was sure",
+    )
+    if parity.margins:
+        yield "", f"largest error of a logit: {parity.largest_error:.1e} of the logits' spread"
+        yield "margins", "pixels by how sure the reference is, in RMS errors"
+        edges = [f"≤ {_MARGINS[0]}", *map("{}–{}".format, _MARGINS, _MARGINS[1:]), f"> {_MARGINS[-1]}"]
+        total = sum(parity.margins) or 1
+        for edge, count in zip(edges, parity.margins, strict=True):
+            yield "", f"{edge:>8}  {count / total:7.2%}  {'█' * round(_BAR * count / max(parity.margins))}"
+
+
+def _time(row: Row) -> Iterator[tuple[str, str]]:
+    if row.blocks is None:
+        yield "time", f"median {milliseconds(row.median_ms)} ms of {row.runs} runs of one process, no verdict"
+    else:
+        interval = f"{milliseconds(row.interval_low_ms)} to {milliseconds(row.interval_high_ms)} ms"
+        sure = f"99 % interval {interval}" if row.interval_low_ms else "no interval before the first look"
+        yield "time", f"{milliseconds(row.median_ms)} ms on the quiet machine, {sure}, {row.blocks} blocks"
+        yield "", f"{row.quiet_share:.0%} of the turns were quiet; all runs count in what is ungated"
+    yield "", f"end-to-end {milliseconds(row.end_to_end_ms)} ms: bind the input, run, read the answer"
+    if row.speedup is not None:
+        between = f" ({row.speedup_low:.3f} to {row.speedup_high:.3f})" if row.speedup_low else ""
+        ungated = f", ungated {row.speedup_ungated:.3f}" if row.speedup_ungated else ""
+        verdict = f": {row.verdict}" if row.verdict else ""
+        yield "", f"{row.speedup:.3f} × as fast as torch_eager/fp32{between}{ungated}{verdict}"
+    if row.detectable is not None:
+        yield "", f"a difference of {row.detectable:.1%} to it would be found 4 times in 5"
+
+
+def _costs(measurement: Measurement, row: Row) -> Iterator[tuple[str, str]]:
+    yield (
+        "cold costs",
+        f"import {measurement.import_s:.1f} s, build {measurement.build_s:.1f} s, rewrite "
+        f"{measurement.rewrite_s:.1f} s, prepare {measurement.prepare_s:.1f} s, first run "
+        f"{measurement.first_run_s:.2f} s, all caches empty",
+    )
+    if row.artifact_mb is not None:
+        yield "", f"compiled artifact: {row.artifact_mb:.1f} MB"
+    if row.pays_after_images is not None:
+        yield "", f"repaid after {row.pays_after_images:,.0f} images, against torch_eager/fp32"
+    built = measurement.peak_build_bytes
+    yield (
+        "peak memory",
+        (f"{built / 1e6:.0f} MB to build, " if built else "")
+        + f"{measurement.peak_load_bytes / 1e6:.0f} MB to prepare, "
+        f"{measurement.peak_run_bytes / 1e6:.0f} MB in steady inference",
+    )
+
+
+def _in_force(measurement: Measurement) -> Iterator[tuple[str, str]]:
+    yield "in force", ", ".join(f"{name} {value}" for name, value in measurement.in_force.items())
+    wall_ns = sum(measurement.run_ns)
+    yield "", f"{measurement.cpu_ns / wall_ns:.2f} cores busy during its runs"
+    moved = {
+        name: end - start
+        for name, end in measurement.counters_after.items()
+        if end is not None and (start := measurement.counters_before.get(name)) is not None
+    }
+    unknown_names = [name for name, end in measurement.counters_after.items() if end is None]
+    yield "counters", ", ".join(f"{name} {value}" for name, value in moved.items()) or "none shown"
+    if unknown_names:
+        yield "", f"not shown by this machine, so unknown: {', '.join(unknown_names)}"

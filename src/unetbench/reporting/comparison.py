@@ -1,0 +1,218 @@
+"""Two stores, or two recipes within one: a verdict for each case, with its interval. Reads, never measures.
+
+Blocks of one session are paired. Those of two sessions are not, so each brings its own spread; and where
+the machines differ only ratios to each session's own reference may be compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from unetbench import verdicts
+from unetbench.errors import BadInput
+from unetbench.records import REFERENCE, Case, Machine, Recipe, Result, Session
+from unetbench.samples import LEAST_BLOCKS, Sample
+from unetbench.store import reading
+
+_SAME_MACHINE = tuple(
+    name for name in Machine.__dataclass_fields__ if name not in ("kernel", "versions", "memory_bytes")
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One network, before and after. Ratios are the second's time over the first's."""
+
+    name: str
+    pair: verdicts.Pair
+    relative: bool  # ratios to each session's own reference, not times
+    reason: str = ""  # why there is no verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One side of a comparison: a session and its results."""
+
+    session: Session
+    results: tuple[Result, ...]
+
+    @property
+    def looks(self) -> verdicts.Looks:
+        return verdicts.LOOKS_OF.get(self.session.preset, ())
+
+    @property
+    def samples(self) -> dict[Case, Sample]:
+        return {
+            result.case: Sample({number: m.turns for number, m in result.blocks.items()})
+            for result in self.results
+            if result.failure is None and result.blocks
+        }
+
+
+def compared(first: str, second: str, store: Path) -> Iterator[Compared]:
+    """Compare two recipes within a store, or two stores, each a file or file@session.
+
+    Raises: BadInput, StoreError.
+    """
+    if _is_recipe(first) and _is_recipe(second):
+        return recipes(side(str(store)), Recipe.parse(first), Recipe.parse(second))
+    return stores(side(first), side(second))
+
+
+def side(text: str) -> Side:
+    """Read a store's latest session, or the one named after an @.
+
+    Raises: BadInput, StoreError.
+    """
+    name, at, number = text.rpartition("@")
+    if not at or not number.isdecimal():
+        name, number = text, ""
+    path = Path(name)
+    path = path / "results" / "results.sqlite" if path.is_dir() else path
+    with reading(path) as store:
+        sessions = {each.identifier: each for each in store.sessions()}
+        chosen = int(number) if number else max(sessions, default=0)
+        if chosen not in sessions:
+            raise BadInput(
+                f"unknown session {chosen}: {str(path)!r} holds {', '.join(map(str, sessions)) or 'none'}."
+            )
+        return Side(session=sessions[chosen], results=store.results(chosen))
+
+
+def lines(told: Sequence[Compared]) -> Iterator[str]:
+    """Give a line for each comparison, the interval beside the ratio."""
+    width = max(len(each.name) for each in told)
+    for each in told:
+        pair = each.pair
+        what = (
+            "of its ratio to torch_eager/fp32, since the machines differ" if each.relative else "of the time"
+        )
+        if pair.ratio is None:
+            yield f"{each.name:{width}}  no estimate: {each.reason}"
+            continue
+        words = {
+            "faster": "slower",
+            "slower": "faster",
+        }  # a pair tells of the first, a reader asks of the second
+        between = f" ({pair.low:.3f} to {pair.high:.3f})" if pair.low and pair.high else ""
+        why = f": {each.reason}" if each.reason else ""
+        verdict = words.get(pair.verdict, pair.verdict)
+        yield f"{each.name:{width}}  {pair.ratio:.3f} ×{between} {what}: the second is {verdict}{why}"
+
+
+def recipes(side: Side, first: Recipe, second: Recipe) -> Iterator[Compared]:
+    """Compare two recipes on each network that has both, by paired blocks.
+
+    Raises: BadInput where no network has both, or the session has no blocks.
+    """
+    _refuse_quick(side)
+    samples = side.samples
+    both = [
+        (case, other)
+        for case in samples
+        if case.recipe == first and (other := replace(case, recipe=second)) in samples
+    ]
+    if not both:
+        there = ", ".join(sorted({str(case.recipe) for case in samples})) or "none"
+        raise BadInput(
+            f"no network has paired blocks of both {first} and {second}: recipes with blocks here are {there}."
+        )
+    for case, other in both:
+        pair = verdicts.pair(samples[case], samples[other], pairs=len(both), looks=side.looks)
+        yield Compared(name=_place(case), pair=pair, relative=False, reason=_why(pair))
+
+
+def stores(first: Side, second: Side) -> Iterator[Compared]:
+    """Compare each case that both have: times on one machine, else ratios to the reference.
+
+    Raises: BadInput where they have no case in common, or a session has no blocks.
+    """
+    for side in (first, second):
+        _refuse_quick(side)
+    differing = different_facts(first.session.machine, second.session.machine)
+    a, b = first.samples, second.samples
+    cases = [case for case in a if case in b and not (differing and case.recipe == REFERENCE)]
+    if not cases:
+        raise BadInput(
+            f"session {first.session.identifier} and session {second.session.identifier} have no case with "
+            "paired blocks in common that may be compared: measure the same suite in both."
+        )
+    for case in cases:
+        if differing:
+            logs = _to_reference(a, case, first.looks), _to_reference(b, case, second.looks)
+        else:
+            logs = _quiet_logs(a[case], first.looks), _quiet_logs(b[case], second.looks)
+        pair = _unpaired(logs[0], logs[1], pairs=len(cases))
+        yield Compared(
+            name=f"{_place(case)} {case.recipe}", pair=pair, relative=bool(differing), reason=_why(pair)
+        )
+
+
+def different_facts(first: Machine, second: Machine) -> tuple[str, ...]:
+    """Return the facts that must agree before times are compared, and do not."""
+    return tuple(name for name in _SAME_MACHINE if getattr(first, name) != getattr(second, name))
+
+
+def slower_than(compared: Sequence[Compared], share: float) -> tuple[Compared, ...]:
+    """Return what became slower beyond doubt, and by at least that share."""
+    return tuple(
+        each
+        for each in compared
+        if each.pair.verdict == "faster" and each.pair.ratio is not None and each.pair.ratio >= 1.0 + share
+    )
+
+
+def _quiet_logs(sample: Sample, looks: verdicts.Looks) -> list[float]:
+    numbers = tuple(sorted(sample.blocks))
+    look = verdicts.look_at(len(numbers), looks)
+    seen = sample.seen(numbers[: look[0]]) if look else None
+    return list(seen.quiet_log.values()) if seen else []
+
+
+def _to_reference(samples: Mapping[Case, Sample], case: Case, looks: verdicts.Looks) -> list[float]:
+    reference = samples.get(replace(case, recipe=REFERENCE))
+    return verdicts.log_ratios(reference, samples[case], looks) if reference else []
+
+
+def _unpaired(first: Sequence[float], second: Sequence[float], *, pairs: int) -> verdicts.Pair:
+    if min(len(first), len(second)) < LEAST_BLOCKS:
+        return verdicts.Pair()
+    return verdicts.unpaired(first, second, alpha=verdicts.LOOKS[0][1] / pairs)
+
+
+def _why(pair: verdicts.Pair) -> str:
+    if pair.low is None:
+        return "too few usable blocks: run the standard preset longer"
+    if pair.state:
+        return pair.state
+    return "" if pair.verdict != "not decided" else _widened(pair)
+
+
+def _widened(pair: verdicts.Pair) -> str:
+    assert pair.low is not None and pair.high is not None
+    return f"the interval is ±{math.expm1(math.log(pair.high / pair.low) / 2):.1%} wide"
+
+
+def _refuse_quick(side: Side) -> None:
+    if not side.looks:
+        raise BadInput(
+            f"session {side.session.identifier} was measured with preset {side.session.preset}, which states "
+            "no verdicts: measure with --preset standard."
+        )
+
+
+def _is_recipe(text: str) -> bool:
+    if Path(text.rpartition("@")[0] or text).exists():
+        return False
+    try:
+        Recipe.parse(text)
+    except BadInput:
+        return False
+    return not text.endswith((".sqlite", ".db"))
+
+
+def _place(case: Case) -> str:
+    return f"{case.network.name} {case.height_px}x{case.width_px}"

@@ -1,0 +1,220 @@
+"""Paired blocks to intervals and verdicts (docs/measuring.md). Standard library only.
+
+The unit is the block, never the run: runs of one process are far from independent. It reads blocks of
+turns and knows nothing of where they came from: simulations drive it as reports do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Literal
+
+from unetbench import quiet, student_t
+from unetbench.samples import LEAST_BLOCKS, LEAST_RUNS, Line, Sample, Seen
+
+LOOKS = ((8, 0.001), (12, 0.001), (16, 0.001), (20, 0.007))  # blocks, and the α that looking there spends
+LOOKS_OF = {"standard": LOOKS, "rigorous": ((20, 0.01),)}  # by preset; quick looks at nothing
+TARGET = 0.0125  # half-width, relative: then nothing more is gained by going on
+DIFFERENT = 0.01  # faster or slower: the whole interval lies beyond it
+EQUAL = 0.02  # the same: the whole interval lies within it
+AGREEMENT = 0.01  # of the gated estimate and of the regression on the canaries
+_POWER = 0.8  # at which the smallest difference that would be found is stated
+_NS_PER_MS = 1e6
+
+Word = Literal["faster", "slower", "the same", "not decided"]
+Looks = Sequence[tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """What blocks say of two cases: how many times as fast is the first? Ratios are second over first."""
+
+    ratio: float | None = None  # of quiet times; None without a usable block
+    low: float | None = None  # the interval at the look's confidence; None before the first look
+    high: float | None = None
+    ungated: float | None = None  # the same ratio with every run
+    blocks: int = 0  # usable, at the last look
+    alpha: float | None = None  # spent at that look, after division by the pairs stated
+    verdict: Word = "not decided"  # of the first against the second
+    detectable: float | None = None  # the relative difference that would be found 4 times in 5
+    state: Literal["", "load-dependent", "precision not reached"] = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether more blocks would add nothing that is asked for: a verdict, or the target width."""
+        if self.low is None or self.high is None:
+            return False
+        return self.verdict != "not decided" or math.log(self.high / self.low) / 2 <= TARGET
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steady:
+    """One case's time on the quiet machine."""
+
+    median_ms: float
+    low_ms: float | None  # 99 % interval over blocks; None with too few
+    high_ms: float | None
+    blocks: int
+    quiet_share: float
+    dropped_turns: int  # leading turns of each block that were still warming up
+    unsteady: bool
+
+
+def look_at(blocks: int, looks: Looks = LOOKS) -> tuple[int, float] | None:
+    """Return the last look that so many blocks have reached, with its α; None before the first."""
+    reached = [look for look in looks if look[0] <= blocks]
+    return reached[-1] if reached else None
+
+
+def pair(first: Sample, second: Sample, *, pairs: int = 1, looks: Looks = LOOKS) -> Pair:
+    """Compare two cases by the blocks that both have; of different groups, by the blocks of one round.
+
+    `pairs` is how many are stated together: α is divided among them.
+    """
+    matched = _matched(first, second)
+    look = look_at(len(matched), looks)
+    used = matched[: look[0]] if look else matched
+    a, b = _both(first, second, used)
+    if a is None or b is None:
+        return Pair()
+    logs = _differences(a.quiet_log, b.quiet_log, used)
+    ungated = math.exp(fmean(_differences(a.every_log, b.every_log, used)))
+    if not logs:
+        return Pair(ungated=ungated)
+    estimate = fmean(logs)
+    if look is None or len(logs) < LEAST_BLOCKS:
+        return Pair(ratio=math.exp(estimate), ungated=ungated, blocks=len(logs))
+    alpha = look[1] / pairs
+    half = student_t.quantile(alpha, len(logs) - 1) * stdev(logs) / math.sqrt(len(logs))
+    word = _word(estimate - half, estimate + half)
+    state: Literal["", "load-dependent", "precision not reached"] = ""
+    other = _by_regression(a, b, used)
+    if other is not None and abs(other - estimate) > AGREEMENT and word != _word(other - half, other + half):
+        word, state = "not decided", "load-dependent"
+    if not state and word == "not decided" and look[0] == looks[-1][0]:
+        state = "precision not reached"
+    return Pair(
+        ratio=math.exp(estimate),
+        ungated=ungated,
+        blocks=len(logs),
+        low=math.exp(estimate - half),
+        high=math.exp(estimate + half),
+        alpha=alpha,
+        verdict=word,
+        detectable=_detectable(logs, looks, pairs),
+        state=state,
+    )
+
+
+def log_ratios(first: Sample, second: Sample, looks: Looks = LOOKS) -> list[float]:
+    """Return per block, up to the last look, the log of the second's quiet median over the first's."""
+    matched = _matched(first, second)
+    look = look_at(len(matched), looks)
+    used = matched[: look[0]] if look else []
+    a, b = _both(first, second, used)
+    return _differences(a.quiet_log, b.quiet_log, used) if a and b else []
+
+
+def unpaired(first: Sequence[float], second: Sequence[float], *, alpha: float) -> Pair:
+    """Compare two samples of logs that were made apart, each with its own spread (Welch)."""
+    errors = [stdev(logs) ** 2 / len(logs) for logs in (first, second)]
+    estimate = fmean(second) - fmean(first)
+    error = math.sqrt(sum(errors))
+    df = sum(errors) ** 2 / sum(e**2 / (len(x) - 1) for e, x in zip(errors, (first, second), strict=True))
+    half = student_t.quantile(alpha, df) * error
+    return Pair(
+        ratio=math.exp(estimate),
+        low=math.exp(estimate - half),
+        high=math.exp(estimate + half),
+        blocks=min(len(first), len(second)),
+        alpha=alpha,
+        verdict=_word(estimate - half, estimate + half),
+    )
+
+
+def steady(sample: Sample, looks: Looks = LOOKS) -> Steady | None:
+    """Return a case's time over its blocks up to the last look; None where none has enough quiet runs."""
+    numbers = tuple(sorted(sample.blocks))
+    look = look_at(len(numbers), looks)
+    seen = sample.seen(numbers[: look[0]] if look else numbers)
+    if seen is None or not seen.quiet_log:
+        return None
+    logs = list(seen.quiet_log.values())
+    middle = fmean(logs)
+    low = high = None
+    if look is not None and len(logs) >= LEAST_BLOCKS:
+        # Looking spends α here too: the interval is that of its look, of 99 % over all of them.
+        half = student_t.quantile(look[1], len(logs) - 1) * stdev(logs) / math.sqrt(len(logs))
+        low, high = math.exp(middle - half) / _NS_PER_MS, math.exp(middle + half) / _NS_PER_MS
+    turns = [turn for number in seen.every_log for turn in sample.blocks[number][seen.dropped :]]
+    return Steady(
+        median_ms=math.exp(middle) / _NS_PER_MS,
+        low_ms=low,
+        high_ms=high,
+        blocks=len(logs),
+        quiet_share=quiet.quiet_share(turns, seen.level),
+        dropped_turns=seen.dropped,
+        unsteady=seen.unsteady,
+    )
+
+
+def _matched(first: Sample, second: Sample) -> list[tuple[int, int]]:
+    """The blocks that may be paired, in order: the same block, or the same round of two groups."""
+    same = sorted(first.blocks.keys() & second.blocks.keys())
+    if same:
+        return [(number, number) for number in same]
+    a, b = first.by_round(), second.by_round()
+    return [(a[number], b[number]) for number in sorted(a.keys() & b.keys())]
+
+
+def _both(first: Sample, second: Sample, used: list[tuple[int, int]]) -> tuple[Seen | None, Seen | None]:
+    """What both say of the blocks used, the same leading turns dropped."""
+    if not used:
+        return None, None
+    numbers = tuple(a for a, _ in used), tuple(b for _, b in used)
+    a, b = first.seen(numbers[0]), second.seen(numbers[1])
+    if a is None or b is None or a.dropped == b.dropped:
+        return a, b
+    dropped = max(a.dropped, b.dropped)
+    return first.seen(numbers[0], dropped), second.seen(numbers[1], dropped)
+
+
+def _differences(
+    first: Mapping[int, float], second: Mapping[int, float], used: list[tuple[int, int]]
+) -> list[float]:
+    return [second[b] - first[a] for a, b in used if a in first and b in second]
+
+
+def _word(low: float, high: float) -> Word:
+    """The verdict of an interval of log ratios, second over first."""
+    margin = math.log1p(DIFFERENT)
+    if low > margin:
+        return "faster"
+    if high < -margin:
+        return "slower"
+    same = math.log1p(EQUAL)
+    return "the same" if -same < low and high < same else "not decided"
+
+
+def _detectable(logs: Sequence[float], looks: Looks, pairs: int) -> float:
+    """The smallest true difference that blocks as noisy as these would find at the last look."""
+    blocks, alpha = looks[-1]
+    error = stdev(logs) / math.sqrt(blocks)
+    power = student_t.quantile(2 * (1 - _POWER), blocks - 1)
+    return math.expm1(math.log1p(DIFFERENT) + (student_t.quantile(alpha / pairs, blocks - 1) + power) * error)
+
+
+def _by_regression(first: Seen, second: Seen, used: list[tuple[int, int]]) -> float | None:
+    """The log ratio at the quiet level by regression on the canaries, jack-knifed over blocks."""
+    whole = [sum(seen.lines.values(), Line()) for seen in (first, second)]
+    if min(line.n for line in whole) < LEAST_BLOCKS * LEAST_RUNS:
+        return None
+
+    def ratio(lines: Sequence[Line]) -> float:
+        return lines[1].at(second.quiet_x) - lines[0].at(first.quiet_x)
+
+    without = [ratio([whole[0] - first.lines[a], whole[1] - second.lines[b]]) for a, b in used]
+    return len(used) * ratio(whole) - (len(used) - 1) * fmean(without)
