@@ -16,18 +16,19 @@ QUIET_QUANTILE = 0.10  # of a case's own canaries in the session: its quiet leve
 RECORD_FACTOR = 1.05  # a session is not quiet where even its quiet level exceeds the record by more
 OWN_FACTOR = 1.02  # a case whose level differs more from the null runtime's disturbs its own canary
 
-Level = tuple[float, float]  # nanoseconds in cache, in memory
+Level = tuple[float, ...]  # nanoseconds in cache and in memory before a turn, then after it
 
 
 def level(turns: Iterable[Turn]) -> Level | None:
-    """Return the quiet level of some turns' canaries, before and after; None without turns."""
-    readings = [reading for turn in turns for reading in (turn.before_ns, turn.after_ns)]
+    """Return the quiet level of some turns' canaries; None without turns.
+
+    Before and after have levels of their own: a case that leaves the caches cold slows every canary
+    after it, and a level of both together would then reject the turns after which it slowed them least.
+    """
+    readings = [_readings(turn) for turn in turns]
     if not readings:
         return None
-    cache, memory = (
-        _quantile([reading[kernel] for reading in readings], QUIET_QUANTILE) for kernel in (0, 1)
-    )
-    return cache, memory
+    return tuple(_quantile(values, QUIET_QUANTILE) for values in zip(*readings, strict=True))
 
 
 def is_quiet(turn: Turn, quiet: Level, factor: float = FACTOR) -> bool:
@@ -37,9 +38,7 @@ def is_quiet(turn: Turn, quiet: Level, factor: float = FACTOR) -> bool:
 
 def loudness(turn: Turn, quiet: Level) -> float:
     """Return the largest of a turn's canaries over their quiet level: 1 is quiet, 2 is twice as slow."""
-    return max(
-        reading[kernel] / quiet[kernel] for reading in (turn.before_ns, turn.after_ns) for kernel in (0, 1)
-    )
+    return max(now / level for now, level in zip(_readings(turn), quiet, strict=True))
 
 
 def quiet_runs(turns: Iterable[Turn], quiet: Level, factor: float = FACTOR) -> list[int]:
@@ -62,7 +61,7 @@ def lowest(levels: Iterable[Level]) -> Level | None:
     levels = tuple(levels)
     if not levels:
         return None
-    return min(each[0] for each in levels), min(each[1] for each in levels)
+    return tuple(min(kernel) for kernel in zip(*levels, strict=True))
 
 
 def disturbs_its_canary(own: Level, null: Level) -> bool:
@@ -80,6 +79,10 @@ def block_medians(
         if len(runs) >= least_runs:
             found[number] = float(median(runs))
     return found
+
+
+def _readings(turn: Turn) -> tuple[int, ...]:
+    return (*turn.before_ns, *turn.after_ns)
 
 
 def _quantile(values: Sequence[int], share: float) -> float:

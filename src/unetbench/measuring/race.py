@@ -71,6 +71,7 @@ class Race:
     deadline: float | None = None
     clock: Callable[[], float] = time.monotonic
     seed: int = 0
+    cut_short: bool = False  # the time was up before all was settled
     _out: set[Group] = field(default_factory=set)
     _lost: set[Case] = field(default_factory=set)
     _parts: dict[Group, int] = field(default_factory=dict)
@@ -110,6 +111,7 @@ class Race:
         candidates = [group for group, count in running.items() if count == fewest]
         group = random.Random(f"{self.seed}/{fewest}/{len(candidates)}").choice(candidates)
         if self.deadline is not None and self.clock() + self.expected_s(group) > self.deadline:
+            self.cut_short = True
             return None
         return tuple(case for case in group if case not in self._lost), self._parts[
             group

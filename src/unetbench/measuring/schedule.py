@@ -85,8 +85,11 @@ class Sweep:
             done += 1
             self.observer.finished(result, done, sum(map(self.expected_s, waiting[index + 1 :])))
 
-    def race(self, canary: CanaryReader, deadline: float | None) -> None:
-        """Make paired blocks of what has been measured alone until all is settled or the time is up."""
+    def race(self, canary: CanaryReader, deadline: float | None) -> bool:
+        """Make paired blocks of what has been measured alone until all is settled or the time is up.
+
+        Return whether all is settled or looked at for the last time.
+        """
         wanted = set(self.cases)
         results = {r.case: r for r in self.store.results(self.session.identifier) if r.case in wanted}
         turned = {
@@ -116,6 +119,7 @@ class Sweep:
                     earlier = results[case]
                     results[case] = replace(earlier, measurements=(*earlier.measurements, outcome))
             self.observer.block([results[case] for case in cases], number, race.left_s())
+        return not race.cut_short
 
     def _run_block(
         self, cases: Sequence[Case], number: int, turned: Turned, canary: CanaryReader

@@ -79,23 +79,24 @@ def run(
                 memory_bytes=machine.granted_memory_bytes(),
             )
             sweep.run()
-            if plan.preset.looks:
-                _race(sweep, store, None if plan.budget_s is None else began + plan.budget_s)
+            deadline = None if plan.budget_s is None else began + plan.budget_s
+            settled = not plan.preset.looks or _race(sweep, store, deadline)
         finally:
             watcher.close()
-        shutil.rmtree(work, ignore_errors=True)  # all is measured: weights and inputs can be made again
+        if settled:
+            shutil.rmtree(work, ignore_errors=True)  # weights and inputs can be made again
         wanted = {case.key() for case in (*plan.cases, *cases)}
         return tuple(result for result in store.results(session.identifier) if result.key in wanted)
 
 
-def _race(sweep: Sweep, store: Store, deadline: float | None) -> None:
+def _race(sweep: Sweep, store: Store, deadline: float | None) -> bool:
     """Make the paired blocks, and note how quiet this machine was in them at its quietest."""
     from unetbench.measuring.canary import Canary
 
     threads = sweep.cases[0].threads
     canary = Canary(threads)
     try:
-        sweep.race(canary, deadline)
+        return sweep.race(canary, deadline)
     finally:
         canary.close()
         turns = [turn for block in store.blocks(sweep.session.identifier) for turn in block.null_turns]

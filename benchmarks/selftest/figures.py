@@ -1,0 +1,90 @@
+"""A proof's figures: printed, kept as JSON beside the scripts, and written into docs/reliability.md."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from unetbench.machine import machine
+from unetbench.reporting.files import write_text
+
+_HERE = Path(__file__).parent
+_RESULTS = _HERE / "published"
+_PAGE = _HERE.parents[1] / "docs" / "reliability.md"
+_BEGIN, _END = "<!-- figures: begin (benchmarks/selftest) -->", "<!-- figures: end -->"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure of a proof, with the bar it was to reach."""
+
+    name: str
+    value: str
+    bar: str
+    met: bool
+    note: str = ""
+
+
+def upper_bound(count: int, trials: int, confidence: float = 0.95) -> float:
+    """Return the upper confidence bound of a rate, exact (Clopper and Pearson), by bisection."""
+    low, high = count / trials, 1.0
+    if count >= trials:
+        return 1.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        tail = sum(
+            math.exp(
+                math.lgamma(trials + 1) - math.lgamma(k + 1) - math.lgamma(trials - k + 1)
+                + (k * math.log(middle) if k else 0.0) + (trials - k) * math.log1p(-middle)
+            )
+            for k in range(count + 1)
+        )  # fmt: skip
+        low, high = (middle, high) if tail > 1 - confidence else (low, middle)
+    return high
+
+
+def publish(number: str, title: str, figures: list[Figure], *, seeds: str = "none") -> None:
+    """Print a proof's figures, keep them, and write the page anew from all that are kept."""
+    facts = machine()
+    record = {
+        "number": number,
+        "title": title,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{facts.cpu}, {facts.cores} cores{', ' + facts.virtualisation if facts.virtualisation else ''}",
+        "seeds": seeds,
+        "figures": [asdict(figure) for figure in figures],
+    }
+    for figure in figures:
+        print(
+            f"{'met   ' if figure.met else 'MISSED'} {figure.name}: {figure.value} ({figure.bar}) {figure.note}"
+        )
+    write_text(_RESULTS / f"{number}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write_page()
+
+
+def write_page() -> None:
+    """Write the table of docs/reliability.md from the figures that are kept."""
+    records = sorted(
+        (json.loads(path.read_text(encoding="utf-8")) for path in _RESULTS.glob("*.json")),
+        key=lambda record: (int("".join(filter(str.isdigit, record["number"]))), record["number"]),
+    )
+    lines = ["| # | figure | reached | asked | | more |", "|---|---|---|---|---|---|"]
+    for record in records:
+        for figure in record["figures"]:
+            cells = (
+                record["number"], figure["name"], figure["value"], figure["bar"],
+                "met" if figure["met"] else "**missed**", figure["note"],
+            )  # fmt: skip
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    lines.append("")
+    lines += [
+        f"{record['number']}: {record['title']}; {record['date']}, {record['machine']}, seeds {record['seeds']}.  "
+        for record in records
+    ]
+    page = _PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    write_text(_PAGE, "\n".join([before + _BEGIN, "", *lines, "", _END]) + after)

@@ -1,0 +1,95 @@
+"""Proofs 1, 1b and 2: same against same, known ratios, and 3 % more work; on a machine left alone and disturbed.
+
+Each trial is 8 blocks of fresh processes and one look at α = 1 %. Load is a process that spins on one
+core at random times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from contextlib import nullcontext
+
+from figures import Figure, publish, upper_bound
+from trials import BLOCKS, LOOK, Clock, from_here, load, per_ms, samples, small_canary
+
+from unetbench.verdicts import Pair, pair
+
+_MS = 2.0  # of a run
+
+
+def trial(kind: str, ratio: float, *, seed: int, canary: object, amount: float, disturbed: bool) -> Pair:
+    work = {"first": (kind, amount), "second": (kind, amount * ratio)}
+    with load(seed, burst_s=0.3, pause_s=1.0) if disturbed else nullcontext():
+        made = samples(work, BLOCKS, canary=canary, seed=seed)
+    return pair(made["first"], made["second"], looks=LOOK)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=300, help="of same against same, and of 3 % more work")
+    parser.add_argument("--minutes", type=float, default=20.0, help="for each figure, at most")
+    options = parser.parse_args()
+    from_here()
+    canary = small_canary()
+    same = _figure("compute", 1.0, options.trials, options.minutes, canary, disturbed=True)
+    publish("1", "same against same, random load on one core", same, seeds="0, 1, 2 …")
+    known = []
+    for kind in ("compute", "stream", "deadline"):
+        for disturbed in (False, True):
+            known += _figure(kind, 1.1, max(1, options.trials // 18), options.minutes / 6, canary, disturbed)
+    publish("1b", "a true ratio of 1.1, with and without load", known, seeds="0, 1, 2 …")
+    slower = []
+    for percent in (1, 2, 3, 5):
+        count = options.trials if percent == 3 else max(1, options.trials // 10)
+        slower += _figure("compute", 1 + percent / 100, count, options.minutes / 2, canary, disturbed=False)
+    publish("2", "more work is found", slower, seeds="0, 1, 2 …")
+    canary.close()
+
+
+def _figure(
+    kind: str, ratio: float, trials: int, minutes: float, canary: object, disturbed: bool
+) -> list[Figure]:
+    amount = per_ms(kind) * _MS
+    clock = Clock(minutes * 60)
+    said: list[Pair] = []
+    while len(said) < trials and not clock.over:
+        said.append(trial(kind, ratio, seed=len(said), canary=canary, amount=amount, disturbed=disturbed))
+    count = len(said)
+    found = sum(each.verdict == "faster" for each in said)
+    wrong = sum(each.verdict == "slower" or (ratio == 1.0 and each.verdict == "faster") for each in said)
+    stated = [each for each in said if each.low and each.high and each.ratio]
+    missed = sum(not each.low <= ratio <= each.high for each in stated)
+    shifts = sorted(abs(math.log(each.ratio / ratio)) for each in stated if each.verdict != "not decided")
+    widths = [math.log(each.high / each.low) / 2 for each in stated]
+    name = f"{kind}, true ratio {ratio:g}, {'disturbed' if disturbed else 'left alone'}"
+    note = (
+        f"99 % intervals that miss the truth {missed} (bar: 7 of 300), mean half-width "
+        f"{sum(widths) / max(1, len(widths)):.2%}, no interval in {count - len(stated)}"
+    )
+    if ratio == 1.0:
+        return [
+            Figure(
+                name=f"{name}: false verdicts", value=f"{wrong} of {count}", bar="0 of 300", met=wrong == 0,
+                note=f"95 % bound {upper_bound(wrong, count):.2%}; {note}",
+            )
+        ]  # fmt: skip
+    if ratio == 1.1:
+        typical = shifts[len(shifts) // 2] if shifts else 0.0
+        return [
+            Figure(
+                name=f"{name}: typical shift of the ratio", value=f"{typical:.2%} in {len(shifts)} of {count}",
+                bar="≤ 1 % or no verdict", met=typical <= 0.01 and wrong == 0, note=f"wrong verdicts {wrong}; {note}",
+            )
+        ]  # fmt: skip
+    bar = "≥ 93 %" if ratio == 1.03 else "the curve"
+    return [
+        Figure(
+            name=f"{name}: found", value=f"{found} of {count}", bar=bar,
+            met=ratio != 1.03 or found >= 0.93 * count, note=f"wrong verdicts {wrong}; {note}",
+        )
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""One block with fake workers: everything is stopped but one, turns are equal and shuffled, the lost leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes import FakeWorker
+from tests.samples import case
+from unetbench.errors import WorkerLost
+from unetbench.measuring.paired import PairedBlock
+from unetbench.measuring.preset import Turns
+from unetbench.records import Block, Case, Failure, Measurement
+
+CASES = (case(), case(recipe="torch_compile/fp32"), case(recipe="torch_compile/bf16"))
+
+
+class FakeCanary:
+    """Reads what it is told to, and checks that every process is stopped meanwhile."""
+
+    def __init__(self, workers: dict[Case, FakeWorker], loud_every: int = 0) -> None:
+        self.workers, self.loud_every, self.count = workers, loud_every, 0
+
+    def read(self) -> tuple[int, int]:
+        assert all(worker.paused or worker.ended for worker in self.workers.values())
+        self.count += 1
+        return (2000, 2000) if self.loud_every and self.count % self.loud_every == 0 else (1000, 1000)
+
+
+class OneAtATime(FakeWorker):
+    """A worker that fails the test when another one is running while it is timed."""
+
+    others: dict[Case, FakeWorker]
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        if do in ("turn", "run"):
+            running = [worker for worker in self.others.values() if not worker.paused and not worker.ended]
+            assert running == [self]
+        return super().ask(do, **arguments)
+
+
+def _run(
+    *, turns: Turns | None = None, loud_every: int = 0, seed: int = 1, **fails: tuple[str, Any, str]
+) -> tuple[Block, dict[Case, Measurement | Failure], dict[Case, FakeWorker]]:
+    workers: dict[Case, FakeWorker] = {}
+
+    def start(started: Case) -> FakeWorker:
+        worker = OneAtATime(fails=fails.get(started.recipe.runtime.name + "_" + started.recipe.precision))
+        worker.others = workers
+        workers[started] = worker
+        return worker
+
+    block = PairedBlock(
+        cases=CASES,
+        number=3,
+        seed=seed,
+        folder=Path("nowhere"),
+        start_worker=start,
+        canary=FakeCanary(workers, loud_every),
+        turns=turns or Turns(),
+        earlier={},
+        on_phase=lambda name: None,
+        on_tick=lambda: None,
+        clock=iter(range(10_000_000)).__next__,
+    )
+    shared, outcomes = block.run()
+    return shared, outcomes, workers
+
+
+def test_every_case_has_as_many_turns_and_every_process_is_ended() -> None:
+    shared, outcomes, workers = _run()
+    measured = [outcomes[each] for each in CASES]
+    assert all(isinstance(each, Measurement) for each in measured)
+    counts = {len(each.turns) for each in measured if isinstance(each, Measurement)}
+    assert counts == {len(shared.null_turns)} == {8}
+    assert all(len(turn.run_ns) == 3 for each in measured for turn in each.turns)  # type: ignore[union-attr]
+    assert all(each.block == shared.number == 3 for each in measured)  # type: ignore[union-attr]
+    assert all(worker.ended for worker in workers.values())
+
+
+def test_the_order_is_shuffled_by_the_seed_and_stored() -> None:
+    def orders(seed: int) -> list[list[int]]:
+        _, outcomes, _ = _run(seed=seed)
+        return [[turn.order for turn in outcomes[each].turns] for each in CASES]  # type: ignore[union-attr]
+
+    assert orders(1) == orders(1) != orders(2)
+    first = orders(1)
+    assert sorted(number for each in first for number in each) != list(range(len(first[0]) * 3))
+
+
+def test_a_block_goes_on_until_each_case_has_enough_quiet_runs() -> None:
+    _, outcomes, _ = _run(loud_every=3)
+    for each in CASES:
+        outcome = outcomes[each]
+        assert isinstance(outcome, Measurement)
+        quiet = [t for t in outcome.turns if {t.before_ns, t.after_ns} == {(1000, 1000)}]
+        assert len(outcome.turns) > 8
+        assert 3 * len(quiet) >= 15
+
+
+def test_a_machine_that_is_never_quiet_ends_the_block_by_time() -> None:
+    shared, _, _ = _run(turns=Turns(case_limit_s=30.0, quiet_runs=10_000))
+    assert 8 <= len(shared.null_turns) <= 40
+
+
+@pytest.mark.parametrize("stage", ["load", "run", "turn", "check", "memory"])
+def test_a_case_that_is_lost_leaves_the_block_and_the_others_stay(stage: str) -> None:
+    _, outcomes, workers = _run(torch_compile_bf16=(stage, "crashed", "SIGSEGV"))
+    lost = outcomes[CASES[2]]
+    assert isinstance(lost, Failure)
+    assert lost.kind == "crashed"
+    assert all(isinstance(outcomes[each], Measurement) for each in CASES[:2])
+    assert all(worker.ended for worker in workers.values())
+
+
+def test_where_all_are_lost_nothing_hangs() -> None:
+    failed = ("load", "out of memory", "no memory")
+    _, outcomes, _ = _run(torch_eager_fp32=failed, torch_compile_fp32=failed, torch_compile_bf16=failed)
+    assert {type(each) for each in outcomes.values()} == {Failure}
+
+
+def test_an_interruption_ends_every_process() -> None:
+    workers: dict[Case, FakeWorker] = {}
+
+    class Interrupting(FakeCanary):
+        def read(self) -> tuple[int, int]:
+            if self.count == 5:
+                raise KeyboardInterrupt
+            return super().read()
+
+    def start(started: Case) -> FakeWorker:
+        return workers.setdefault(started, FakeWorker())
+
+    block = PairedBlock(
+        cases=CASES, number=1, seed=1, folder=Path("nowhere"), start_worker=start,
+        canary=Interrupting(workers), turns=Turns(), earlier={}, on_phase=lambda name: None,
+        on_tick=lambda: None, clock=iter(range(10_000_000)).__next__,
+    )  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        block.run()
+    assert all(worker.ended for worker in workers.values())
+
+
+def test_a_worker_that_cannot_be_stopped_is_lost_not_timed_beside_the_others() -> None:
+    class Unstoppable(FakeWorker):
+        def pause(self) -> None:
+            raise WorkerLost("turn", "crashed", "could not be stopped")
+
+    workers: dict[Case, FakeWorker] = {}
+
+    def start(started: Case) -> FakeWorker:
+        kind = Unstoppable if started == CASES[1] else FakeWorker
+        return workers.setdefault(started, kind())
+
+    block = PairedBlock(
+        cases=CASES, number=1, seed=1, folder=Path("nowhere"), start_worker=start,
+        canary=FakeCanary(workers), turns=Turns(), earlier={}, on_phase=lambda name: None,
+        on_tick=lambda: None, clock=iter(range(10_000_000)).__next__,
+    )  # fmt: skip
+    _, outcomes = block.run()
+    assert isinstance(outcomes[CASES[1]], Failure)
+    assert isinstance(outcomes[CASES[0]], Measurement)

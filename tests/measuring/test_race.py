@@ -1,0 +1,122 @@
+"""Who has the next block: rounds, fixed looks, a budget; with made-up blocks and a fake clock."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from benchmarks.selftest.simulated import Machine, Simulated, block
+
+from tests.samples import case, measurement
+from unetbench.measuring.preset import RIGOROUS, STANDARD
+from unetbench.measuring.race import Group, Race, groups, pairs_stated
+from unetbench.records import Case, Failure, Result, Turn
+
+EAGER, COMPILED, BF16 = (
+    case(recipe=recipe) for recipe in ("torch_eager/fp32", "torch_compile/fp32", "torch_compile/bf16")
+)
+OTHER = tuple(case("resnet34", recipe) for recipe in ("torch_eager/fp32", "torch_compile/fp32"))
+
+
+def _result(of: Case, ms: float = 100.0, peak: int = 10**9, **changes: Any) -> Result:
+    if changes:
+        return Result(case=of, session=1, **changes)
+    return Result(case=of, session=1, measurements=(measurement(ms, peak_load_bytes=peak),))
+
+
+def _raced(
+    race_groups: tuple[Group, ...],
+    ratios: dict[Case, float],
+    *,
+    deadline: float | None = None,
+    block_s: float = 10.0,
+    alone: dict[Case, Result] | None = None,
+    machine: Machine | None = None,
+) -> tuple[Race, dict[Case, dict[int, list[Turn]]]]:
+    """Race to the end on a simulated machine."""
+    now = [0.0]
+    turned: dict[Case, dict[int, list[Turn]]] = {each: {} for group in race_groups for each in group}
+    race = Race(groups=race_groups, preset=STANDARD, turned=turned, deadline=deadline, clock=lambda: now[0])
+    race.choose(alone or {})
+    random = Random(1)
+    while step := race.next_group():
+        cases, number = step
+        made = block(random, [Simulated(ratio=ratios[each]) for each in cases], machine or Machine())
+        for each, turns in zip(cases, made, strict=True):
+            turned[each][number] = turns
+        now[0] += block_s
+        race.took(cases, block_s)
+    return race, turned
+
+
+def test_a_group_is_a_network_and_what_failed_is_not_in_it() -> None:
+    failed = Failure(stage="run", kind="crashed", message="x")
+    results = [_result(EAGER), _result(OTHER[0]), _result(COMPILED), _result(BF16, failure=failed)]
+    assert groups(results, 10**12) == ((EAGER, COMPILED), (OTHER[0],))
+
+
+def test_a_group_too_large_for_the_memory_is_split_each_part_with_the_reference() -> None:
+    results = [_result(EAGER, peak=10**9), _result(COMPILED, peak=2 * 10**9), _result(BF16, peak=2 * 10**9)]
+    assert groups(results, 6 * 10**9) == ((EAGER, COMPILED), (EAGER, BF16))
+    assert groups(results, 9 * 10**9) == ((EAGER, COMPILED, BF16),)
+
+
+def test_the_parts_of_a_split_group_have_numbers_of_their_own() -> None:
+    parts = ((EAGER, COMPILED), (EAGER, BF16))
+    _, turned = _raced(parts, {EAGER: 2.0, COMPILED: 1.5, BF16: 1.0})
+    assert set(turned[COMPILED]) == set(range(1, 9))
+    assert set(turned[BF16]) == set(range(1001, 1009))
+    assert set(turned[EAGER]) == set(turned[COMPILED]) | set(turned[BF16])
+
+
+def test_clear_cases_stop_at_the_first_look_and_contenders_go_on() -> None:
+    pair = ((EAGER, COMPILED),)
+    _, clear = _raced(pair, {EAGER: 2.0, COMPILED: 1.0})
+    assert len(clear[EAGER]) == 8
+    _, close = _raced(pair, {EAGER: 1.012, COMPILED: 1.0}, machine=Machine(process=0.02))
+    assert len(close[EAGER]) == 20
+
+
+def test_every_group_has_its_turn_before_any_has_two() -> None:
+    both = ((EAGER, COMPILED), OTHER)
+    now = [0.0]
+    turned: dict[Case, dict[int, list[Turn]]] = {each: {} for group in both for each in group}
+    race = Race(groups=both, preset=STANDARD, turned=turned, clock=lambda: now[0])
+    order = []
+    for _ in range(4):
+        step = race.next_group()
+        assert step is not None
+        cases, number = step
+        order.append(cases)
+        for each in cases:
+            turned[each][number] = []
+    assert {order[0], order[1]} == {order[2], order[3]} == set(both)
+
+
+def test_a_budget_is_kept_and_says_that_it_cut_the_race_short() -> None:
+    race, turned = _raced(((EAGER, COMPILED),), {EAGER: 1.0, COMPILED: 1.0}, deadline=145.0)
+    assert len(turned[EAGER]) == 14, "one more would end after the deadline"
+    assert race.cut_short
+
+
+def test_where_the_time_is_short_the_fastest_alone_are_raced() -> None:
+    alone = {EAGER: _result(EAGER, 100.0), COMPILED: _result(COMPILED, 90.0)}
+    alone |= {OTHER[0]: _result(OTHER[0], 50.0), OTHER[1]: _result(OTHER[1], 80.0)}
+    ratios = dict.fromkeys((EAGER, COMPILED), 2.0) | {OTHER[0]: 0.5, OTHER[1]: 0.8}
+    _, turned = _raced(((EAGER, COMPILED), OTHER), ratios, deadline=400.0, alone=alone)
+    assert len(turned[OTHER[0]]) == 8
+    assert not turned[EAGER]
+
+
+def test_a_case_that_is_lost_has_no_more_blocks_and_a_group_of_the_lost_none() -> None:
+    turned: dict[Case, dict[int, list[Turn]]] = {each: {} for each in (EAGER, COMPILED)}
+    race = Race(groups=((EAGER, COMPILED),), preset=STANDARD, turned=turned)
+    race.lost(COMPILED)
+    assert race.next_group() == ((EAGER,), 1)
+    race.lost(EAGER)
+    assert race.next_group() is None
+
+
+def test_rigorous_looks_once_and_every_pair_of_a_table_is_stated() -> None:
+    assert RIGOROUS.looks == ((20, 0.01),)
+    assert [pairs_stated(n) for n in (1, 2, 3, 12)] == [1, 1, 3, 66]

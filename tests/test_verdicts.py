@@ -1,0 +1,201 @@
+"""Intervals and verdicts, on simulated machines and on blocks made by hand."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+import numpy as np
+import pytest
+from benchmarks.selftest.simulated import Machine, Simulated, blocks
+from scipy import stats
+
+from unetbench.records import Turn
+from unetbench.samples import Sample
+from unetbench.verdicts import LOOKS, Pair, look_at, pair, steady, unpaired
+
+STILL = Machine(contention=0.0, run=0.0, canary=0.0)  # process to process only
+
+
+def _sample(medians_ms: list[float], turns: int = 8, first: int = 1) -> Sample:
+    """Blocks whose every run takes that long, under silent canaries."""
+    return Sample(
+        {
+            first + number: [
+                Turn(order=0, before_ns=(1000, 1000), after_ns=(1000, 1000), run_ns=(round(ms * 1e6),) * 3)
+            ]
+            * turns
+            for number, ms in enumerate(medians_ms)
+        }
+    )
+
+
+def _spread(middle: float, count: int, spread: float = 0.005) -> list[float]:
+    return [middle * math.exp(spread * (-1) ** n * (1 + n % 3) / 2) for n in range(count)]
+
+
+def test_the_interval_is_the_t_interval_over_blocks() -> None:
+    a, b = _spread(100.0, 12), [100.0] * 12
+    said = pair(_sample(a), _sample(b))
+    logs = np.log(np.array(b) / np.array(a))
+    low, high = stats.t.interval(0.999, 11, loc=logs.mean(), scale=stats.sem(logs))
+    assert said.alpha == 0.001
+    assert (said.low, said.high) == pytest.approx((math.exp(low), math.exp(high)), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"),
+    [
+        (1.10, "faster"),
+        (0.9, "slower"),
+        (1.0, "the same"),
+        (1.005, "the same"),
+        (1.011, "the same"),
+        (1.015, "faster"),
+    ],
+)
+def test_verdicts_are_of_the_first_against_the_second(ratio: float, verdict: str) -> None:
+    said = pair(_sample(_spread(100.0, 20, 0.003)), _sample([100.0 * ratio] * 20))
+    assert said.verdict == verdict
+    assert said.low is not None
+    assert said.high is not None
+    assert said.low < ratio < said.high
+
+
+def test_a_look_is_at_a_fixed_number_of_blocks() -> None:
+    assert [look_at(n) for n in (7, 8, 11, 12, 19, 20, 25)] == [
+        None, LOOKS[0], LOOKS[0], LOOKS[1], LOOKS[2], LOOKS[3], LOOKS[3],
+    ]  # fmt: skip
+    medians = _spread(100.0, 11)
+    at_eight = pair(_sample(medians[:8]), _sample([110.0] * 8))
+    assert pair(_sample(medians), _sample([110.0] * 11)) == at_eight, "blocks after a look wait for the next"
+
+
+def test_before_the_first_look_there_is_an_estimate_and_no_verdict() -> None:
+    said = pair(_sample(_spread(100.0, 7)), _sample([200.0] * 7))
+    assert said.ratio == pytest.approx(2.0, rel=0.01)
+    assert (said.low, said.verdict, said.alpha) == (None, "not decided", None)
+    assert not said.settled
+
+
+def test_alpha_is_divided_among_the_pairs_stated() -> None:
+    alone, of_ten = (pair(_sample(_spread(100.0, 20)), _sample([103.0] * 20), pairs=n) for n in (1, 10))
+    assert of_ten.alpha == pytest.approx(alone.alpha / 10)
+    assert of_ten.high / of_ten.low > alone.high / alone.low
+
+
+def test_the_other_way_round_is_the_other_verdict() -> None:
+    a, b = _sample(_spread(100.0, 20)), _sample(_spread(110.0, 20, 0.003))
+    there, back = pair(a, b), pair(b, a)
+    assert (there.verdict, back.verdict) == ("faster", "slower")
+    assert there.low == pytest.approx(1 / back.high)
+
+
+def test_cases_of_two_groups_are_paired_by_round() -> None:
+    part = pair(_sample(_spread(100.0, 8)), _sample([120.0] * 8, first=1001))
+    assert part.verdict == "faster"
+    assert part.blocks == 8
+
+
+def test_what_could_not_be_decided_says_so_after_the_last_look() -> None:
+    said = pair(_sample(_spread(100.0, 20, 0.05)), _sample([101.0] * 20))
+    assert (said.verdict, said.state) == ("not decided", "precision not reached")
+    assert said.detectable is not None
+    assert said.detectable > 0.03
+
+
+def test_neighbours_are_gated_away_and_the_ungated_ratio_stands_beside() -> None:
+    random = Random(1)
+    machine = Machine(contention=0.5)
+    first, second = blocks(random, [Simulated(), Simulated(sensitivity=3.0)], machine, 20)
+    said = pair(Sample(first), Sample(second))
+    assert said.ratio == pytest.approx(1.0, abs=0.04)
+    assert said.ungated is not None
+    assert abs(said.ungated - 1.0) > 2 * abs(said.ratio - 1.0)
+
+
+def test_a_case_that_neighbours_slow_more_is_load_dependent_or_decided_rightly() -> None:
+    false = 0
+    for seed in range(30):
+        first, second = blocks(Random(seed), [Simulated(), Simulated(sensitivity=1.5)], Machine(), 20)
+        false += pair(Sample(first), Sample(second)).verdict in ("faster", "slower")
+    assert false == 0
+
+
+def test_same_against_same_is_never_faster_and_three_percent_is_found() -> None:
+    """A short form of benchmarks/selftest/coverage.py."""
+    false = found = 0
+    for seed in range(40):
+        same = blocks(Random(seed), [Simulated(), Simulated()], Machine(), 20)
+        slower = blocks(Random(seed), [Simulated(), Simulated(ratio=1.03)], Machine(), 20)
+        false += pair(*map(Sample, same)).verdict in ("faster", "slower")
+        found += pair(*map(Sample, slower)).verdict == "faster"
+    assert false == 0
+    assert found >= 30
+
+
+def test_a_time_has_an_interval_over_blocks() -> None:
+    random = Random(3)
+    (case,) = blocks(random, [Simulated()], STILL, 20)
+    time = steady(Sample(case))
+    assert time is not None
+    assert time.low_ms is not None
+    assert time.high_ms is not None
+    assert time.low_ms < 100.0 < time.high_ms
+    assert (time.blocks, time.dropped_turns, time.unsteady) == (20, 0, False)
+
+
+def _warming(random: Random, slow_turns: int, turns: int = 12) -> Sample:
+    (case,) = blocks(random, [Simulated()], Machine(contention=0.0, turns=turns), 20)
+    slowed = {
+        number: [
+            Turn(
+                order=turn.order,
+                before_ns=turn.before_ns,
+                after_ns=turn.after_ns,
+                run_ns=tuple(round(ns * (1.10 if place < slow_turns else 1.0)) for ns in turn.run_ns),
+            )
+            for place, turn in enumerate(each)
+        ]
+        for number, each in case.items()
+    }
+    return Sample(slowed)
+
+
+def test_leading_turns_that_still_warm_up_are_dropped() -> None:
+    time = steady(_warming(Random(4), slow_turns=2))
+    assert time is not None
+    assert time.dropped_turns >= 2
+    assert not time.unsteady
+    assert time.median_ms == pytest.approx(100.0, rel=0.01)
+
+
+def test_a_time_that_does_not_settle_is_unsteady() -> None:
+    (case,) = blocks(Random(5), [Simulated()], Machine(contention=0.0), 20)
+    drifting = {
+        number: [
+            Turn(
+                order=turn.order,
+                before_ns=turn.before_ns,
+                after_ns=turn.after_ns,
+                run_ns=tuple(round(ns * (1 + 0.03 * place)) for ns in turn.run_ns),
+            )
+            for place, turn in enumerate(turns)
+        ]
+        for number, turns in case.items()
+    }
+    time = steady(Sample(drifting))
+    assert time is not None
+    assert time.unsteady
+
+
+def test_two_sessions_are_compared_as_welch_does() -> None:
+    a, b = [0.0, 0.01, -0.01, 0.02, 0.0, 0.01], [0.1, 0.12, 0.09, 0.1, 0.11, 0.1, 0.09]
+    said = unpaired(a, b, alpha=0.01)
+    interval = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.99)
+    assert (said.low, said.high) == pytest.approx((math.exp(interval.low), math.exp(interval.high)), rel=1e-6)
+
+
+def test_without_blocks_there_is_nothing_to_say() -> None:
+    assert pair(Sample({}), _sample([100.0] * 8)) == Pair()
+    assert steady(Sample({})) is None
