@@ -5,6 +5,7 @@ It imports no torch, knows no process and prints nothing: tests drive it with a 
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -161,7 +162,10 @@ class Sweep:
         try:
             self._refuse_poison(case)
             folder = self._reference(case)
-            worker = self.start_worker(case, self._caches(case, build=0))
+            caches = self._caches(case, build=0)
+            if caches is not None:
+                shutil.rmtree(caches, ignore_errors=True)  # an earlier run's: cold is cold
+            worker = self.start_worker(case, caches)
             try:
                 outcome = measure(
                     worker,
