@@ -16,6 +16,8 @@ QUIET_QUANTILE = 0.10  # of a case's own canaries in the session: its quiet leve
 RECORD_FACTOR = 1.05  # a session is not quiet where even its quiet level exceeds the record by more
 OWN_FACTOR = 1.02  # a case whose level differs more from the null runtime's disturbs its own canary
 
+FACT = "quiet level"  # the name under which a session's is stored: {"threads": 2, "level_ns": [...]}
+
 Level = tuple[float, ...]  # nanoseconds in cache and in memory before a turn, then after it
 
 

@@ -32,9 +32,10 @@ class Results:
             ) from error
         from unetbench.reporting.files import columns
         from unetbench.reporting.rows import rows
+        from unetbench.reporting.standing import standings
 
         looks = LOOKS_OF.get(self.session.preset, ())
-        return pandas.DataFrame([columns(row) for row in rows(self.results, looks)])
+        return pandas.DataFrame([columns(row) for row in rows(self.results, standings(self.results, looks))])
 
 
 def load(path: str | Path) -> Results:

@@ -40,7 +40,7 @@ class Pair:
     alpha: float | None = None  # spent at that look, after division by the pairs stated
     verdict: Word = "not decided"  # of the first against the second
     detectable: float | None = None  # the relative difference that would be found 4 times in 5
-    state: Literal["", "load-dependent", "precision not reached"] = ""
+    state: Literal["", "load-dependent", "precision not reached", "not quiet"] = ""
 
     @property
     def settled(self) -> bool:

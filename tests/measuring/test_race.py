@@ -36,8 +36,14 @@ def _raced(
     """Race to the end on a simulated machine."""
     now = [0.0]
     turned: dict[Case, dict[int, list[Turn]]] = {each: {} for group in race_groups for each in group}
-    race = Race(groups=race_groups, preset=STANDARD, turned=turned, deadline=deadline, clock=lambda: now[0])
-    race.choose(alone or {})
+    race = Race(
+        groups=race_groups,
+        preset=STANDARD,
+        turned=turned,
+        alone=alone or {each: _result(each) for each in turned},
+        deadline=deadline,
+        clock=lambda: now[0],
+    )
     random = Random(1)
     while step := race.next_group():
         cases, number = step
@@ -81,7 +87,8 @@ def test_every_group_has_its_turn_before_any_has_two() -> None:
     both = ((EAGER, COMPILED), OTHER)
     now = [0.0]
     turned: dict[Case, dict[int, list[Turn]]] = {each: {} for group in both for each in group}
-    race = Race(groups=both, preset=STANDARD, turned=turned, clock=lambda: now[0])
+    alone = {each: _result(each) for each in turned}
+    race = Race(groups=both, preset=STANDARD, turned=turned, alone=alone, clock=lambda: now[0])
     order = []
     for _ in range(4):
         step = race.next_group()
@@ -102,15 +109,26 @@ def test_a_budget_is_kept_and_says_that_it_cut_the_race_short() -> None:
 def test_where_the_time_is_short_the_fastest_alone_are_raced() -> None:
     alone = {EAGER: _result(EAGER, 100.0), COMPILED: _result(COMPILED, 90.0)}
     alone |= {OTHER[0]: _result(OTHER[0], 50.0), OTHER[1]: _result(OTHER[1], 80.0)}
-    ratios = dict.fromkeys((EAGER, COMPILED), 2.0) | {OTHER[0]: 0.5, OTHER[1]: 0.8}
-    _, turned = _raced(((EAGER, COMPILED), OTHER), ratios, deadline=400.0, alone=alone)
+    ratios = {EAGER: 2.0, COMPILED: 1.5, OTHER[0]: 0.5, OTHER[1]: 0.8}
+    race, turned = _raced(((EAGER, COMPILED), OTHER), ratios, deadline=400.0, block_s=40.0, alone=alone)
     assert len(turned[OTHER[0]]) == 8
     assert not turned[EAGER]
+    assert race.cut_short
+
+
+def test_time_that_is_left_goes_to_those_that_did_not_fit_at_first() -> None:
+    alone = {EAGER: _result(EAGER, 100.0), COMPILED: _result(COMPILED, 90.0)}
+    alone |= {OTHER[0]: _result(OTHER[0], 50.0), OTHER[1]: _result(OTHER[1], 80.0)}
+    ratios = {EAGER: 2.0, COMPILED: 1.5, OTHER[0]: 0.5, OTHER[1]: 0.8}
+    race, turned = _raced(((EAGER, COMPILED), OTHER), ratios, deadline=430.0, block_s=10.0, alone=alone)
+    assert len(turned[OTHER[0]]) == len(turned[EAGER]) == 8
+    assert not race.cut_short
 
 
 def test_a_case_that_is_lost_has_no_more_blocks_and_a_group_of_the_lost_none() -> None:
     turned: dict[Case, dict[int, list[Turn]]] = {each: {} for each in (EAGER, COMPILED)}
-    race = Race(groups=((EAGER, COMPILED),), preset=STANDARD, turned=turned)
+    alone = {each: _result(each) for each in turned}
+    race = Race(groups=((EAGER, COMPILED),), preset=STANDARD, turned=turned, alone=alone)
     race.lost(COMPILED)
     assert race.next_group() == ((EAGER,), 1)
     race.lost(EAGER)

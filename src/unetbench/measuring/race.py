@@ -19,7 +19,11 @@ from unetbench.samples import Sample
 from unetbench.stats import summary
 
 _MEMORY_SHARE = 0.6  # of the memory granted, for all processes of a block
-_FIRST_BLOCK_S = 45.0  # before one was made: two cases of a 100 ms network, on 2 cores
+# Before a block was made, from what the cases took alone (measured on 2 cores):
+_START_S = 4.5  # processes start at once
+_PREPARE_S = 10.0  # at most, where a compiler finds its cache
+_WARM_UP_S = 2.5
+_RUNS = 36  # of each case: nine turns of a warm-up and three
 
 Group = tuple[Case, ...]
 Turned = Mapping[Case, Mapping[int, Sequence[Turn]]]
@@ -68,10 +72,13 @@ class Race:
     groups: Sequence[Group]
     preset: Preset
     turned: Turned  # the turns of every case, by block; whoever makes blocks adds to it
+    alone: Mapping[Case, Result]  # what the cases took by themselves
     deadline: float | None = None
     clock: Callable[[], float] = time.monotonic
     seed: int = 0
     cut_short: bool = False  # the time was up before all was settled
+    _waiting: list[Group] = field(default_factory=list)
+    _racing: list[Group] = field(default_factory=list)
     _out: set[Group] = field(default_factory=set)
     _lost: set[Case] = field(default_factory=set)
     _parts: dict[Group, int] = field(default_factory=dict)
@@ -81,31 +88,21 @@ class Race:
         for group in self.groups:
             network = group[-1].network_key()
             self._parts[group] = sum(each[-1].network_key() == network for each in self._parts)
-
-    def choose(self, alone: Mapping[Case, Result]) -> None:
-        """Where the time is too short for all, keep those that look fastest when measured alone.
-
-        What they are chosen by is no part of what they are judged by, so the verdicts stay valid.
-        """
-        if self.deadline is None:
-            return
-        first_look_s = self.preset.looks[0][0] * _FIRST_BLOCK_S
-        affordable = max(1, int((self.deadline - self.clock()) / first_look_s))
-        begun = [group for group in self.groups if self.blocks(group)]
-        others = sorted(
-            (group for group in self.groups if group not in begun),
-            key=lambda group: _fastest_ms(group, alone),
+        self._waiting = sorted(
+            self.groups, key=lambda group: (not self.blocks(group), self._fastest_ms(group))
         )
-        self.groups = [*begun, *others[: max(0, affordable - len(begun))]]
 
     def next_group(self) -> tuple[Group, int] | None:
-        """Return the group whose turn it is and its block's number; None when the race is over."""
-        made = {group: self.blocks(group) for group in self.groups if group not in self._out}
-        if len(set(made.values())) == 1:
-            self._retire(made)
-        last = self.preset.looks[-1][0]
-        running = {group: count for group, count in made.items() if group not in self._out and count < last}
+        """Return the cases whose turn it is and their block's number; None when the race is over."""
+        running = self._running()
+        if running and len(set(running.values())) == 1:
+            self._retire(running)
+            running = self._running()
         if not running:
+            self._admit()
+            running = self._running()
+        if not running:
+            self.cut_short = bool(self._waiting)
             return None
         fewest = min(running.values())
         candidates = [group for group, count in running.items() if count == fewest]
@@ -113,9 +110,27 @@ class Race:
         if self.deadline is not None and self.clock() + self.expected_s(group) > self.deadline:
             self.cut_short = True
             return None
-        return tuple(case for case in group if case not in self._lost), self._parts[
-            group
-        ] * _PART + fewest + 1
+        cases = tuple(case for case in group if case not in self._lost)
+        return cases, self._parts[group] * _PART + fewest + 1
+
+    def _running(self) -> dict[Group, int]:
+        last = self.preset.looks[-1][0]
+        made = {group: self.blocks(group) for group in self._racing if group not in self._out}
+        return {group: count for group, count in made.items() if count < last}
+
+    def _admit(self) -> None:
+        """Let those race that can reach the first look in time, the fastest alone before others.
+
+        What they are chosen by is no part of what they are judged by, so the verdicts stay valid.
+        """
+        left_s = float("inf") if self.deadline is None else self.deadline - self.clock()
+        while self._waiting:
+            group = self._waiting[0]
+            needed = max(1, self.preset.looks[0][0] - self.blocks(group)) * self.expected_s(group)
+            if needed > left_s and self._racing:
+                return
+            left_s -= needed
+            self._racing.append(self._waiting.pop(0))
 
     def took(self, cases: Group, seconds: float) -> None:
         """Remember how long a block took."""
@@ -136,17 +151,24 @@ class Race:
     def left_s(self) -> float:
         """Return how long the race is likely to go on, at most: fewer blocks where pairs settle early."""
         last = self.preset.looks[-1][0]
-        needed = sum(
-            (last - self.blocks(group)) * self.expected_s(group)
-            for group in self.groups
-            if group not in self._out
-        )
+        going = [group for group in (*self._racing, *self._waiting) if group not in self._out]
+        needed = sum((last - self.blocks(group)) * self.expected_s(group) for group in going)
         return needed if self.deadline is None else max(0.0, min(needed, self.deadline - self.clock()))
 
     def expected_s(self, group: Group) -> float:
         """Return how long a block of a group is likely to take."""
-        spent = self._spent_s.get(group) or [s for each in self._spent_s.values() for s in each]
-        return sum(spent) / len(spent) if spent else _FIRST_BLOCK_S
+        spent = self._spent_s.get(group)
+        if spent:
+            return sum(spent) / len(spent)
+        seconds = _START_S
+        for case in group:
+            measured = self.alone[case].alone[-1]
+            run_s = summary(measured.run_ns).median_ms / 1e3
+            seconds += min(measured.prepare_s, _PREPARE_S) + _WARM_UP_S + _RUNS * run_s
+        return seconds
+
+    def _fastest_ms(self, group: Group) -> float:
+        return min(summary(self.alone[case].alone[-1].run_ns).median_ms for case in group)
 
     def _retire(self, made: Mapping[Group, int]) -> None:
         """At a look, when the round is over, let go the groups whose pairs are all settled."""
@@ -155,7 +177,7 @@ class Race:
             return
         samples = {
             case: Sample(self.turned[case])
-            for case in dict.fromkeys(case for group in self.groups for case in group)
+            for case in dict.fromkeys(case for group in self._racing for case in group)
             if self.turned.get(case) and case not in self._lost
         }
         stated = pairs_stated(len(samples))
@@ -165,8 +187,3 @@ class Race:
             if not found.settled:
                 unsettled |= {a, b}
         self._out |= {group for group in made if not unsettled & set(group)}
-
-
-def _fastest_ms(group: Group, alone: Mapping[Case, Result]) -> float:
-    times = [summary(alone[case].alone[-1].run_ns).median_ms for case in group if case in alone]
-    return min(times, default=float("inf"))

@@ -93,6 +93,7 @@ class Sweep:
         """
         wanted = set(self.cases)
         results = {r.case: r for r in self.store.results(self.session.identifier) if r.case in wanted}
+        alone = dict(results)
         turned = {
             case: {number: m.turns for number, m in result.blocks.items()} for case, result in results.items()
         }
@@ -100,11 +101,11 @@ class Sweep:
             groups=groups(results.values(), self.memory_bytes),
             preset=self.preset,
             turned=turned,
+            alone=alone,
             deadline=deadline,
             clock=self.clock,
             seed=self.session.identifier,
         )
-        race.choose(results)
         while step := race.next_group():
             cases, number = step
             self.observer.started(cases[-1], race.left_s())

@@ -20,7 +20,6 @@ from unetbench.records import Case, Result
 from unetbench.store import Store, writing
 
 _PROBE_LIMIT_S = 120.0
-QUIET_FACT = "quiet level"  # the name under which a session's is stored
 
 StartWorker = Callable[..., ProcessWorker]  # (case or None, caches=None)
 
@@ -101,7 +100,7 @@ def _race(sweep: Sweep, store: Store, deadline: float | None) -> bool:
         canary.close()
         turns = [turn for block in store.blocks(sweep.session.identifier) for turn in block.null_turns]
         if level := quiet.level(turns):
-            store.note(sweep.session.identifier, QUIET_FACT, {"threads": threads, "level_ns": level})
+            store.note(sweep.session.identifier, quiet.FACT, {"threads": threads, "level_ns": level})
 
 
 def _runnable(

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from unetbench import quiet
 from unetbench.errors import BadInput
-from unetbench.records import Session
+from unetbench.records import Result, Session, Turn
 from unetbench.reporting import certificate as certificates
 from unetbench.reporting import files
 from unetbench.reporting.rows import Row, fastest_per_network, rows
+from unetbench.reporting.standing import NONE, Standings, standings
 from unetbench.reporting.table import shown_columns
 from unetbench.store import Store
 from unetbench.verdicts import LOOKS_OF
 
 _GIB = 1 << 30
+_QUICK = "Quick preset: medians and quartiles of one process; neighbouring rows may change places when measured again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,9 @@ class Report:
     session: Session
     rows: tuple[Row, ...]
     earlier_sessions: int
+    said: Standings = NONE
+    quiet: bool = True
+    own_canaries: tuple[str, ...] = ()  # cases whose canaries read otherwise than those of the null runtime
 
     @property
     def title(self) -> str:
@@ -54,12 +60,7 @@ class Report:
 
     def notes(self) -> tuple[str, ...]:
         """Return what a reader must know of the figures above."""
-        notes = []
-        if self.session.preset == "quick":
-            notes.append(
-                "Quick preset: medians and quartiles of one process; neighbouring rows may change places "
-                "when measured again."
-            )
+        notes = [_QUICK if self.session.preset == "quick" else self._blocks_note()]
         notes.append(
             "Speed-up is against torch_eager/fp32 in the same session; end-to-end is bind + run + read; "
             "peak is the process's resident memory in steady inference; a multiply-add counts as 2 FLOP; "
@@ -74,9 +75,29 @@ class Report:
             for row in self.shown
             if row.status != "ok"
         ]
+        if self.own_canaries:
+            several = ", ".join(self.own_canaries)
+            notes.append(
+                f"The canaries after these differ by more than 2 % from the null runtime's: {several}."
+            )
         if self.earlier_sessions:
             notes.append(f"The store holds {self.earlier_sessions} earlier sessions: --session N shows one.")
         return tuple(notes)
+
+    def _blocks_note(self) -> str:
+        """What intervals, ranks and verdicts mean here, and how many there are."""
+        if not self.said.cases:
+            return "No paired block yet: times are of one process each, and no verdict is stated."
+        if not self.quiet:
+            return (
+                "Not quiet: even the quietest canaries of this session are more than 5 % slower than this "
+                "machine's on record, so no verdict is stated; run it again when the machine is quieter."
+            )
+        return (
+            f"Times are of the machine without its neighbours, by canaries; 99 % intervals over blocks. "
+            f"{self.said.decided} of {self.said.stated} pairs are decided: all verdicts, ranks and "
+            "speed-up intervals hold together at 99 %, in this session. Tied rows share their ranks."
+        )
 
 
 def report(store: Store, *, session: int | None = None) -> Report:
@@ -92,11 +113,45 @@ def report(store: Store, *, session: int | None = None) -> Report:
         raise BadInput(
             f"unknown session {chosen}: {str(store.path)!r} holds {', '.join(map(str, sessions))}; name one of them."
         )
+    results = store.results(chosen)
+    quiet_here = _was_quiet(store, sessions, chosen)
+    said = standings(results, LOOKS_OF.get(sessions[chosen].preset, ()), quiet=quiet_here)
     return Report(
         session=sessions[chosen],
-        rows=rows(store.results(chosen), LOOKS_OF.get(sessions[chosen].preset, ())),
+        rows=rows(results, said),
         earlier_sessions=len(sessions) - 1,
+        said=said,
+        quiet=quiet_here,
+        own_canaries=_own_canaries(store, results, chosen),
     )
+
+
+def _was_quiet(store: Store, sessions: Mapping[int, Session], chosen: int) -> bool:
+    """Whether the session's quiet level is near the lowest on record for this machine and thread count."""
+    facts = {number: store.facts(number).get(quiet.FACT) for number in sessions}
+    own = facts[chosen]
+    if own is None:
+        return True  # no blocks, so no verdicts either
+    levels = [
+        fact["level_ns"]
+        for number, fact in facts.items()
+        if fact and fact["threads"] == own["threads"] and sessions[number].machine == sessions[chosen].machine
+    ]
+    record = quiet.lowest(levels)
+    return record is None or not quiet.above_record(own["level_ns"], record)
+
+
+def _own_canaries(store: Store, results: Iterable[Result], session: int) -> tuple[str, ...]:
+    null: dict[str, list[Turn]] = {}
+    for block in store.blocks(session):
+        null.setdefault(block.group, []).extend(block.null_turns)
+    found = []
+    for result in results:
+        own = quiet.level(turn for each in result.blocks.values() for turn in each.turns)
+        nobody = quiet.level(null.get(result.case.network_key(), ())) if own else None
+        if own and nobody and quiet.disturbs_its_canary(own, nobody):
+            found.append(result.case.name)
+    return tuple(found)
 
 
 def certificate(store: Store, report: Report, name: str) -> Iterator[tuple[str, str]]:

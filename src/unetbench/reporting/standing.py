@@ -5,13 +5,15 @@ Ranks come from verdicts only: a row is behind those that are faster beyond doub
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 from unetbench import verdicts
 from unetbench.records import REFERENCE, Case, Result
 from unetbench.samples import Sample
+
+Pairs = Mapping[tuple[str, str], verdicts.Pair]  # by the keys of both
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,34 +34,67 @@ class Standing:
         return str(self.best_rank) if same else f"{self.best_rank}–{self.worst_rank}"
 
 
-def standings(results: Sequence[Result], looks: verdicts.Looks) -> dict[str, Standing]:
-    """Return by case key what blocks say; cases without usable blocks are not in it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standings:
+    """All cases of a session that have blocks, by key, and how many of the pairs are decided."""
 
-    Every pair of the table is stated, so α is divided by their number.
+    cases: Mapping[str, Standing]
+    stated: int = 0
+    decided: int = 0
+
+
+NONE = Standings(cases={})
+
+
+def standings(results: Sequence[Result], looks: verdicts.Looks, *, quiet: bool = True) -> Standings:
+    """Return what blocks say of one session's results; cases without usable blocks are not in it.
+
+    Every pair of the table is stated, so α is divided by their number. On a machine that was never quiet
+    nothing is decided.
     """
-    measured = [result for result in results if result.blocks and result.failure is None]
     samples = {
-        result.key: Sample({number: m.turns for number, m in result.blocks.items()}) for result in measured
+        result.key: Sample({number: m.turns for number, m in result.blocks.items()})
+        for result in results
+        if result.blocks and result.failure is None
     }
-    times = {key: verdicts.steady(sample, looks) for key, sample in samples.items()}
-    keys = [key for key, time in times.items() if time is not None and not time.unsteady]
-    stated = max(1, len(keys) * (len(keys) - 1) // 2)
-    pairs = {
+    if not looks or not samples:
+        return NONE
+    steady = {key: verdicts.steady(sample, looks) for key, sample in samples.items()}
+    times = {key: time for key, time in steady.items() if time is not None}
+    pairs = _pairs({key: samples[key] for key, time in times.items() if not time.unsteady}, looks, quiet)
+    case_of = {result.key: result.case for result in results}
+    key_of = {case_of[key]: key for key in times}
+    found = {
+        key: Standing(
+            steady=time, against_reference=_against(key, key_of.get(_reference(case_of[key])), pairs)
+        )
+        for key, time in times.items()
+    }
+    return Standings(
+        cases=_ranked(found, pairs),
+        stated=len(pairs),
+        decided=sum(pair.verdict != "not decided" for pair in pairs.values()),
+    )
+
+
+def _pairs(samples: Mapping[str, Sample], looks: verdicts.Looks, quiet: bool) -> Pairs:
+    stated = max(1, len(samples) * (len(samples) - 1) // 2)
+    said = {
         (a, b): verdicts.pair(samples[a], samples[b], pairs=stated, looks=looks)
-        for a, b in combinations(keys, 2)
+        for a, b in combinations(samples, 2)
     }
-    cases = {result.key: result.case for result in measured}
-    keys_of = {case: key for key, case in cases.items()}
-    found = {}
-    for key, time in times.items():
-        if time is None:
-            continue
-        reference = keys_of.get(_reference(cases[key]))
-        against = None
-        if reference is not None and reference != key and key in keys and reference in keys:
-            against = pairs.get((key, reference)) or swapped(pairs[reference, key])
-        found[key] = Standing(steady=time, against_reference=against)
-    return _ranked(found, pairs)
+    if quiet:
+        return said
+    return {key: replace(pair, verdict="not decided", state="not quiet") for key, pair in said.items()}
+
+
+def _against(key: str, reference: str | None, pairs: Pairs) -> verdicts.Pair | None:
+    """A case's time against the reference's: the pair is there in one order or the other."""
+    if reference is None or reference == key:
+        return None
+    if (key, reference) in pairs:
+        return pairs[key, reference]
+    return swapped(pairs[reference, key]) if (reference, key) in pairs else None
 
 
 def swapped(pair: verdicts.Pair) -> verdicts.Pair:
@@ -75,7 +110,7 @@ def swapped(pair: verdicts.Pair) -> verdicts.Pair:
     )
 
 
-def _ranked(found: dict[str, Standing], pairs: dict[tuple[str, str], verdicts.Pair]) -> dict[str, Standing]:
+def _ranked(found: dict[str, Standing], pairs: Pairs) -> dict[str, Standing]:
     keys = {key for pair in pairs for key in pair} or set(found)
     ahead, behind = dict.fromkeys(keys, 0), dict.fromkeys(keys, 0)
     looked = {key for pair, said in pairs.items() if said.low is not None for key in pair}
