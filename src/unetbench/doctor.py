@@ -1,4 +1,4 @@
-"""What this machine will allow, in sentences: cores, memory, instruction sets, bf16, runtimes."""
+"""What this machine will allow, in sentences: cores, memory, instruction sets, bf16, int8, noise, runtimes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from unetbench import machine, parts
-from unetbench.measuring.session import probe_bf16
+from unetbench.measuring.canary import Canary
+from unetbench.measuring.forecast import listen
+from unetbench.measuring.preflight import bf16, int8
+from unetbench.measuring.session import probed
 
 _GIB = 1 << 30
 
 
 def findings() -> Iterator[str]:
-    """Give the findings, one a line; the bf16 probe takes a few seconds."""
+    """Give the findings, one a line; the probes take a few seconds, listening takes ten."""
     facts = machine.machine()
     yield f"processor      {facts.cpu}{', ' + facts.virtualisation if facts.virtualisation else ''}"
     yield f"cores          {facts.cores} granted of {facts.logical_cpus} CPUs (affinity, quota and physical cores)"
@@ -26,7 +29,29 @@ def findings() -> Iterator[str]:
         lacking = f"unavailable: {', '.join(part.missing)} is not installed" if part.missing else "there"
         yield f"runtime        {name}: {lacking}"
     with TemporaryDirectory(prefix="unetbench-") as scratch:
-        finding = probe_bf16(Path(scratch))
+        known = probed(Path(scratch))
+    finding = bf16(machine.bf16_instructions(), known)
     yield f"precision      {finding}"
     if not finding.go:
         yield "               bf16 recipes are measured in fp32 instead, unless --force is given"
+    yield f"precision      {int8(facts.instruction_sets, known)}"
+    yield from _noise(facts.cores)
+
+
+def _noise(threads: int) -> Iterator[str]:
+    """Listen for ten seconds; nothing else runs meanwhile."""
+    canary = Canary(threads)
+    noise = listen(canary.read)
+    canary.close()
+    cache, memory = noise.quiet_ms
+    yield (
+        f"noise          {noise.quiet_share:.0%} of ten seconds were quiet, the loudest reading was "
+        f"{noise.loudest:.2f} × the quiet one (canaries {cache:.2f} ms in cache, {memory:.2f} ms in memory)"
+    )
+    if noise.detectable is None:
+        yield "resolution     too noisy for a verdict within ten minutes: --preset standard without a budget"
+    else:
+        yield (
+            f"resolution     about {noise.detectable:.1%}: the smallest difference between two recipes of a "
+            "100 ms network that ten minutes of --preset standard would find 4 times in 5"
+        )

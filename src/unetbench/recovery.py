@@ -22,7 +22,6 @@ from unetbench.records import Block, Case, Failure, Machine, Measurement
 from unetbench.schema import COLUMNS, seal
 from unetbench.store import Store, reading, writing
 
-_LATER_COLUMN = {"session": 1, "fact": 0, "case": 0, "result": 1, "block": 0}  # an integer key reads as none
 _RECORDS: dict[str, dict[int, Any]] = {  # what decodes to what, by the place in COLUMNS
     "session": {2: Machine},
     "case": {1: Case},
@@ -112,23 +111,24 @@ def _content(path: Path) -> bytes:
 def _sort(saved: Saved, identifier: int, row: tuple[Any, ...]) -> None:
     """Put a row where it belongs: only its seal says which table it is of, and that it is whole."""
     for table, columns in COLUMNS.items():
-        leading = _LATER_COLUMN[table]
-        if len(row) - leading not in (len(columns), len(columns) + 1):
-            continue
-        values = (identifier, *row[1:]) if table == "session" else row[leading:]
-        if table == "session" and len(row) not in (len(columns), len(columns) + 1):
-            continue
-        sealed = len(values) == len(columns) + 1
+        values = _as_columns(table, identifier, row)
         body = values[: len(columns)]
-        if sealed and values[-1] == seal(table, body):
+        if len(values) == len(columns) + 1 and values[-1] == seal(table, body):
             _keep(saved, table, body)
             return
-        if not sealed and _reads(table, body):
+        if len(values) == len(columns) and _reads(table, body):
             saved.unsealed += 1
             _keep(saved, table, body)
             return
     if len(row) >= 3 and isinstance(row[-1], str) and len(row[-1]) == 16:
         saved.damaged += 1
+
+
+def _as_columns(table: str, identifier: int, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row as COLUMNS names it: an integer key is kept beside the row, where the file says none."""
+    if table == "session":
+        return (identifier, *row[1:])
+    return row[1:] if table == "result" else row
 
 
 def _keep(saved: Saved, table: str, row: tuple[Any, ...]) -> None:

@@ -21,7 +21,7 @@ TARGET = 0.0125  # half-width, relative: then nothing more is gained by going on
 DIFFERENT = 0.01  # faster or slower: the whole interval lies beyond it
 EQUAL = 0.02  # the same: the whole interval lies within it
 AGREEMENT = 0.01  # of the gated estimate and of the regression on the canaries
-_POWER = 0.8  # at which the smallest difference that would be found is stated
+POWER = 0.8  # at which the smallest difference that would be found is stated
 _NS_PER_MS = 1e6
 
 Word = Literal["faster", "slower", "the same", "not decided"]
@@ -203,7 +203,7 @@ def _detectable(logs: Sequence[float], looks: Looks, pairs: int) -> float:
     """The smallest true difference that blocks as noisy as these would find at the last look."""
     blocks, alpha = looks[-1]
     error = stdev(logs) / math.sqrt(blocks)
-    power = student_t.quantile(2 * (1 - _POWER), blocks - 1)
+    power = student_t.quantile(2 * (1 - POWER), blocks - 1)
     return math.expm1(math.log1p(DIFFERENT) + (student_t.quantile(alpha / pairs, blocks - 1) + power) * error)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes import FakeWorker
+from unetbench.errors import StoreError
 from unetbench.machine import machine
 from unetbench.measuring import reference
-from unetbench.measuring.preset import QUICK
+from unetbench.measuring.preset import QUICK, STANDARD
 from unetbench.measuring.schedule import Sweep
 from unetbench.records import Case, Failure, Network, Recipe, Result
 from unetbench.reporting.rows import rows
@@ -48,6 +51,11 @@ class Watcher:
         with reading(self.path) as store:
             on_disk = {each.case for each in store.results(1)}
         assert result.case in on_disk, "a row shows as done only when it is on the disk"
+
+    def block(self, results: Sequence[Result], number: int, left_s: float) -> None:
+        self.told.append(f"block {number}")
+        with reading(self.path) as store:
+            assert number in {block.number for block in store.blocks(1)}
 
 
 @pytest.fixture
@@ -252,3 +260,95 @@ def test_a_machine_that_shows_no_pressure_is_unknown_not_noisy(tmp_path: Path, f
     _, (result,) = _sweep(tmp_path, lambda case: FakeWorker(), cases=CASES[:1])
     assert result.measurements[0].waiting_share is None
     assert rows([result])[0].status == "ok"
+
+
+class Silence:
+    """Canaries that always read the same."""
+
+    def read(self) -> tuple[int, int]:
+        return (1000, 1000)
+
+
+def _race(
+    tmp_path: Path, start: Callable[[Case], Any], *, deadline: float | None = None
+) -> tuple[Result, ...]:
+    path = tmp_path / "results.sqlite"
+    now = iter(range(10_000_000))
+    with writing(path) as store:
+        session = store.open_session(machine(), preset="standard", images="x", command=["run"], fresh=False)
+        sweep = Sweep(
+            cases=CASES,
+            store=store,
+            session=session,
+            preset=STANDARD,
+            images=(),
+            work=tmp_path,
+            start_worker=lambda case, caches: start(case),
+            observer=Watcher(path),
+            clock=lambda: float(next(now)),
+        )
+        sweep.run()
+        sweep.race(Silence(), deadline)
+        return store.results(session.identifier)
+
+
+def test_a_race_stores_each_block_and_stops_when_all_is_settled(tmp_path: Path, folder_ready: None) -> None:
+    times = {"torch_eager": 100.0, "torch_compile": 50.0}
+    slower = {"resnet18": 1.0, "resnet34": 1.5}
+
+    def start(case: Case) -> FakeWorker:
+        return FakeWorker(times[case.recipe.runtime.name] * slower[case.network.encoder])
+
+    results = _race(tmp_path, start)
+    assert {len(result.blocks) for result in results} == {8}
+    assert {len(result.alone) for result in results} == {1}
+    with reading(tmp_path / "results.sqlite") as store:
+        assert len(store.blocks(1)) == 16
+        assert len({block.seed for block in store.blocks(1)}) == 16
+        assert store.interruptions(1) == {}
+    again = _race(tmp_path, start)
+    assert again == results, "the same command has nothing left to do"
+
+
+def test_a_race_goes_on_where_it_was_interrupted(tmp_path: Path, folder_ready: None) -> None:
+    count = 0
+
+    def interrupted(case: Case) -> FakeWorker:
+        nonlocal count
+        count += 1
+        if count == 30:
+            raise KeyboardInterrupt
+        return FakeWorker(100.0 if case.recipe.runtime.name == "torch_eager" else 50.0)
+
+    with pytest.raises(KeyboardInterrupt):
+        _race(tmp_path, interrupted)
+    with reading(tmp_path / "results.sqlite") as store:
+        made = store.blocks(1)
+        assert 0 < len(made) < 16
+    results = _race(tmp_path, interrupted)
+    with reading(tmp_path / "results.sqlite") as store:
+        assert store.blocks(1)[: len(made)] == made
+    assert all(len(result.blocks) >= 8 for result in results)
+
+
+def test_a_case_that_took_the_run_down_twice_is_not_tried_again(tmp_path: Path, folder_ready: None) -> None:
+    path = tmp_path / "results.sqlite"
+    with writing(path) as store:
+        session = _session(store, fresh=False).identifier
+    with closing(sqlite3.connect(path)) as connection:  # as runs leave it that died with the machine
+        connection.executemany("INSERT INTO in_hand VALUES (?, ?, ?)", [(session, CASES[0].key(), n) for n in (1, 2)])
+        connection.commit()
+    _, results = _sweep(tmp_path, lambda case: FakeWorker())
+    assert results[0].failure is not None
+    assert "2 runs were lost with this case in hand" in results[0].failure.message
+    assert all(result.failure is None for result in results[1:])
+
+
+def test_a_full_disk_is_no_finding_about_the_case(tmp_path: Path, folder_ready: None) -> None:
+    def start(case: Case) -> FakeWorker:
+        return FakeWorker(fails=("load", "crashed", "OSError: [Errno 28] No space left on device"))
+
+    with pytest.raises(StoreError, match="disk is full"):
+        _sweep(tmp_path, start)
+    with reading(tmp_path / "results.sqlite") as store:
+        assert store.results(1) == ()

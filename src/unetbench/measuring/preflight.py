@@ -15,6 +15,7 @@ from unetbench.records import Case, Failure
 # Emulated, one convolution took 68 × the time of fp32 on a machine where, in hardware, it took 0.4 ×;
 # 2.4 × was seen there beside a busy neighbour.
 _EMULATED_RATIO = 8.0
+INT8_SETS = ("avx_vnni", "avx512_vnni", "amx_int8", "i8mm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,17 @@ def bf16(instructions: Sequence[str], probe: Mapping[str, Any] | None) -> Bf16:
     """Return the finding from the instruction sets and a worker's probe, where one was made."""
     probe = probe or {}
     return Bf16(instructions=tuple(instructions), fp32_ms=probe.get("fp32_ms"), bf16_ms=probe.get("bf16_ms"))
+
+
+def int8(sets: Sequence[str], probe: Mapping[str, Any]) -> str:
+    """Return what is to be expected of int8: it pays only where the CPU multiplies bytes."""
+    found = [name for name in INT8_SETS if name in sets]
+    ratio = probe["int8_product_ms"] / probe["fp32_product_ms"] if probe.get("int8_product_ms") else None
+    probed = "" if ratio is None else f"; one product took {ratio:.2g} × the time of fp32"
+    go = bool(found) and (ratio is None or ratio < 1.0)
+    return (
+        f"int8 {'go' if go else 'no-go'}: {', '.join(found) or 'no instructions that multiply bytes'}{probed}"
+    )
 
 
 def substituted(

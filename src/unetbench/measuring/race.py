@@ -95,12 +95,10 @@ class Race:
     def next_group(self) -> tuple[Group, int] | None:
         """Return the cases whose turn it is and their block's number; None when the race is over."""
         running = self._running()
-        if running and len(set(running.values())) == 1:
-            self._retire(running)
-            running = self._running()
-        if not running:
-            self._admit()
-            running = self._running()
+        if len(set(running.values())) == 1:  # the round is over
+            running = self._retire(running)
+        while not running and self._admit():
+            running = self._retire(self._running())  # some may have been settled by an earlier run
         if not running:
             self.cut_short = bool(self._waiting)
             return None
@@ -118,19 +116,22 @@ class Race:
         made = {group: self.blocks(group) for group in self._racing if group not in self._out}
         return {group: count for group, count in made.items() if count < last}
 
-    def _admit(self) -> None:
+    def _admit(self) -> bool:
         """Let those race that can reach the first look in time, the fastest alone before others.
 
         What they are chosen by is no part of what they are judged by, so the verdicts stay valid.
+        Return whether there were any.
         """
         left_s = float("inf") if self.deadline is None else self.deadline - self.clock()
+        before = len(self._racing)
         while self._waiting:
             group = self._waiting[0]
             needed = max(1, self.preset.looks[0][0] - self.blocks(group)) * self.expected_s(group)
             if needed > left_s and self._racing:
-                return
+                break
             left_s -= needed
             self._racing.append(self._waiting.pop(0))
+        return len(self._racing) > before
 
     def took(self, cases: Group, seconds: float) -> None:
         """Remember how long a block took."""
@@ -170,11 +171,12 @@ class Race:
     def _fastest_ms(self, group: Group) -> float:
         return min(summary(self.alone[case].alone[-1].run_ns).median_ms for case in group)
 
-    def _retire(self, made: Mapping[Group, int]) -> None:
-        """At a look, when the round is over, let go the groups whose pairs are all settled."""
-        count = next(iter(made.values()))
-        if count not in {blocks for blocks, _ in self.preset.looks}:
-            return
+    def _retire(self, made: Mapping[Group, int]) -> dict[Group, int]:
+        """Let go the groups that are at a look and whose pairs are all settled; return the others."""
+        looks = {blocks for blocks, _ in self.preset.looks}
+        at_look = {group for group, count in made.items() if count in looks}
+        if not at_look:
+            return dict(made)
         samples = {
             case: Sample(self.turned[case])
             for case in dict.fromkeys(case for group in self._racing for case in group)
@@ -186,4 +188,5 @@ class Race:
             found = verdicts.pair(samples[a], samples[b], pairs=stated, looks=self.preset.looks)
             if not found.settled:
                 unsettled |= {a, b}
-        self._out |= {group for group in made if not unsettled & set(group)}
+        self._out |= {group for group in at_look if not unsettled & set(group)}
+        return self._running()

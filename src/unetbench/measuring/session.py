@@ -112,7 +112,8 @@ def _runnable(
     """
     if all(case.recipe.precision != "bf16" for case in plan.cases):
         return tuple(plan.cases), None
-    finding = _probed(store.facts(session).get("bf16"), start, plan.cases[0])
+    known = store.facts(session).get("bf16") or _probe(start, plan.cases[0])
+    finding = bf16(machine.bf16_instructions(), known)
     store.note(session, "bf16", {"fp32_ms": finding.fp32_ms, "bf16_ms": finding.bf16_ms})
     cases, not_run = substituted(plan.cases, finding, force=plan.force)
     known = {result.key for result in store.results(session)}
@@ -122,22 +123,19 @@ def _runnable(
     return cases, finding
 
 
-def probe_bf16(scratch: Path) -> Bf16:
-    """Look at the instruction sets and time one pass in a fresh process."""
-    start = _worker_starter(scratch, _PROBE_LIMIT_S)
-    return _probed(None, start, None)
+def probed(scratch: Path) -> dict[str, Any]:
+    """Time one convolution in fp32 and bf16, and one product in fp32 and int8, in a fresh process."""
+    return _probe(_worker_starter(scratch, _PROBE_LIMIT_S), None)
 
 
-def _probed(known: dict[str, Any] | None, start: StartWorker, case: Case | None) -> Bf16:
-    if known is None:
-        worker = start(case)
-        try:
-            known = worker.ask("probe", on_phase=lambda _: None)
-        except WorkerLost:
-            known = {}  # the instruction sets alone then decide
-        finally:
-            worker.end()
-    return bf16(machine.bf16_instructions(), known)
+def _probe(start: StartWorker, case: Case | None) -> dict[str, Any]:
+    worker = start(case)
+    try:
+        return worker.ask("probe", on_phase=lambda _: None)
+    except WorkerLost:
+        return {}  # the instruction sets alone then decide
+    finally:
+        worker.end()
 
 
 def _worker_starter(scratch: Path, limit_s: float) -> StartWorker:

@@ -46,10 +46,10 @@ class Turns:
         self._first_answers: dict[int, Logits] = {}
 
     def probe(self) -> dict[str, Any]:
-        """Time one convolution in fp32 and under bf16 autocast."""
-        from unetbench.measuring.probe import bf16_against_fp32
+        """Time what is quick in a low precision only where the CPU computes in it."""
+        from unetbench.measuring.probe import low_precisions
 
-        return bf16_against_fp32()
+        return low_precisions()
 
     def reference(
         self, case: Mapping[str, Any], folder: str, images: list[str], inputs: int

@@ -1,0 +1,203 @@
+"""What blocks say in a report: ranks from verdicts, speed-ups with intervals, certificates, comparisons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from benchmarks.selftest.simulated import Machine, Simulated, blocks
+
+from tests.samples import case, machine, measurement
+from unetbench.errors import BadInput
+from unetbench.records import Block, Case, Recipe, Result, Session
+from unetbench.reporting import certificate, comparison
+from unetbench.reporting.report import report
+from unetbench.reporting.rows import rows
+from unetbench.reporting.standing import standings
+from unetbench.store import reading, writing
+from unetbench.verdicts import LOOKS
+
+EAGER, COMPILED, TWIN = (
+    case(recipe=recipe)
+    for recipe in ("torch_eager/fp32", "torch_compile/fp32", "torch_compile[freezing=1]/fp32")
+)
+RATIOS = {EAGER: 2.0, COMPILED: 1.0, TWIN: 1.0}
+
+
+def _results(count: int = 20, seed: int = 1, ratios: dict[Case, float] | None = None) -> tuple[Result, ...]:
+    ratios = ratios or RATIOS
+    made = blocks(Random(seed), [Simulated(ratio=ratio) for ratio in ratios.values()], Machine(), count)
+    return tuple(
+        Result(
+            case=of,
+            key=of.key(),
+            session=1,
+            measurements=(
+                measurement(100.0 * ratio),
+                *(
+                    measurement(100.0 * ratio, turns=tuple(turns), block=number)
+                    for number, turns in each.items()
+                ),
+            ),
+        )
+        for (of, ratio), each in zip(ratios.items(), made, strict=True)
+    )
+
+
+def _side(results: tuple[Result, ...], **changes: object) -> comparison.Side:
+    session = Session(
+        identifier=1, started_utc="2026-01-01T00:00:00+00:00", machine=machine(**changes),
+        preset="standard", images="x", command="run",
+    )  # fmt: skip
+    return comparison.Side(session=session, results=results)
+
+
+def test_ranks_come_from_verdicts_and_ties_share_theirs() -> None:
+    results = _results()
+    table = rows(results, standings(results, LOOKS))
+    assert {row.recipe: row.rank for row in table} == {
+        "torch_compile/fp32": "1–2",
+        "torch_compile[freezing=1]/fp32": "1–2",
+        "torch_eager/fp32": "3",
+    }
+
+
+def test_a_speed_up_has_its_interval_its_verdict_and_the_ungated_ratio_beside() -> None:
+    results = _results()
+    row = next(row for row in rows(results, standings(results, LOOKS)) if row.case == COMPILED.key())
+    assert row.verdict == "faster"
+    assert row.speedup_low is not None
+    assert row.speedup_high is not None
+    assert row.speedup_low < 2.0 < row.speedup_high
+    assert row.speedup_ungated == pytest.approx(2.0, rel=0.1)
+    assert row.interval_low_ms is not None
+    assert row.interval_high_ms is not None
+    assert row.interval_low_ms < 100.0 < row.interval_high_ms
+    assert row.pays_after_images is not None
+
+
+def test_before_the_first_look_there_is_no_rank_and_no_verdict() -> None:
+    results = _results(5)
+    table = rows(results, standings(results, LOOKS))
+    assert {(row.rank, row.verdict, row.interval_low_ms) for row in table} == {("", "", None)}
+    assert table[-1].speedup == pytest.approx(1.0)
+
+
+def test_on_a_machine_that_was_never_quiet_nothing_is_decided() -> None:
+    results = _results()
+    said = standings(results, LOOKS, quiet=False)
+    assert (said.stated, said.decided) == (3, 0)
+    assert {row.verdict for row in rows(results, said)} == {"", "not quiet"}
+
+
+def test_a_preparation_is_repaid_after_so_many_images() -> None:
+    base = Result(case=EAGER, key="a", session=1, measurements=(measurement(200.0, prepare_s=0.0),))
+    fast = Result(case=COMPILED, key="b", session=1, measurements=(measurement(100.0, prepare_s=30.0),))
+    by_recipe = {row.recipe: row.pays_after_images for row in rows((base, fast))}
+    assert by_recipe["torch_compile/fp32"] == pytest.approx(300.0)
+    assert by_recipe["torch_eager/fp32"] is None
+    slow = Result(case=COMPILED, key="b", session=1, measurements=(measurement(300.0, prepare_s=30.0),))
+    assert {row.pays_after_images for row in rows((base, slow))} == {None}
+
+
+def test_two_recipes_are_compared_by_paired_blocks() -> None:
+    (told,) = comparison.recipes(_side(_results()), EAGER.recipe, COMPILED.recipe)
+    assert told.pair.verdict == "slower", "the first against the second"
+    (line,) = comparison.lines([told])
+    assert "the second is faster" in line
+    with pytest.raises(BadInput, match="recipes with blocks here are"):
+        list(comparison.recipes(_side(_results()), EAGER.recipe, Recipe.parse("onnxruntime/fp32")))
+
+
+def test_two_sessions_of_one_machine_compare_times() -> None:
+    slower = {of: ratio * 1.06 for of, ratio in RATIOS.items()}
+    told = list(comparison.stores(_side(_results()), _side(_results(seed=2, ratios=slower))))
+    assert len(told) == 3
+    assert not any(each.relative for each in told)
+    assert {each.pair.verdict for each in told} == {"faster"}
+    assert len(comparison.slower_than(told, 0.03)) == 3
+    assert not comparison.slower_than(told, 0.20)
+
+
+def test_two_machines_compare_ratios_to_the_reference_only() -> None:
+    slower = {of: ratio * 1.5 for of, ratio in RATIOS.items()}
+    told = list(comparison.stores(_side(_results()), _side(_results(seed=2, ratios=slower), cpu="B")))
+    assert len(told) == 2, "the reference against itself says nothing"
+    assert all(each.relative for each in told)
+    assert {each.pair.verdict for each in told} <= {"the same", "not decided"}
+    assert "machines differ" in next(comparison.lines(told))
+
+
+def test_a_quick_session_has_no_verdicts_to_compare() -> None:
+    side = _side(_results())
+    quick = comparison.Side(
+        session=Session(**{**_fields(side.session), "preset": "quick"}), results=side.results
+    )
+    with pytest.raises(BadInput, match="standard"):
+        list(comparison.stores(side, quick))
+
+
+def _fields(session: Session) -> dict[str, object]:
+    return {name: getattr(session, name) for name in Session.__dataclass_fields__}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    path = tmp_path / "results.sqlite"
+    with writing(path) as opened:
+        session = opened.open_session(
+            machine(), preset="standard", images="x", command=["run", "."], fresh=True
+        )
+        for result in _results(8):
+            for each in result.alone:
+                opened.append(session.identifier, result.case, each)
+        for number in range(1, 9):
+            shared = Block(
+                group=EAGER.network_key(), number=number, seed=1, null_turns=(), pss_bytes=None, ready_s=()
+            )
+            outcomes = {result.case: result.blocks[number] for result in _results(8)}
+            opened.append_block(session.identifier, shared, outcomes, {})
+    return path
+
+
+def test_a_report_says_how_many_pairs_are_decided(store: Path) -> None:
+    with reading(store) as opened:
+        made = report(opened)
+    assert "2 of 3 pairs are decided" in " ".join(made.notes())
+    assert "paired blocks" in made.title
+
+
+def test_a_certificate_tells_all_of_one_case(store: Path) -> None:
+    with reading(store) as opened:
+        made = report(opened)
+        results = opened.results(1)
+    result = certificate.chosen(results, "resnet18/unet torch_compile/fp32")
+    row = next(row for row in made.rows if row.case == result.key)
+    text = "\n".join(
+        f"{heading} {line}" for heading, line in certificate.certificate(result, row, made.session)
+    )
+    for part in ("exact", "99 % interval", "repaid after", "cold costs", "peak memory", "run .", "faster"):
+        assert part in text
+    assert certificate.chosen(results, result.key[:6]) == result
+    with pytest.raises(BadInput, match="give one of the keys"):
+        certificate.chosen(results, "resnet18")
+    with pytest.raises(BadInput, match="unknown case"):
+        certificate.chosen(results, "vgg")
+
+
+def test_the_command_line_compares_and_fails_where_slower(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from unetbench.cli import main
+
+    recipes = ["torch_compile/fp32", "torch_eager/fp32"]
+    assert main(["compare", *recipes, "--store", str(store)]) == 0
+    assert "the second is slower" in capsys.readouterr().out
+    assert main(["compare", *recipes, "--store", str(store), "--fail-if-slower", "3%"]) == 1
+    assert main(["compare", *recipes[::-1], "--store", str(store), "--fail-if-slower", "3%"]) == 0
+    assert main(["compare", str(store), f"{store}@1"]) == 0
+    assert main(["compare", str(store), f"{store}@7"]) == 2
+    assert main(["compare", *recipes, "--store", str(store), "--fail-if-slower", "much"]) == 2
+    assert main(["report", "--store", str(store), "--case", "resnet18/unet torch_eager/fp32"]) == 0
+    assert "certainly" not in capsys.readouterr().err
