@@ -37,6 +37,12 @@ class Zoo(Turns):
         while True:
             held.append(bytearray(64 << 20))
 
+    def touch(self, megabytes: int) -> dict[str, Any]:
+        held = bytearray(megabytes << 20)
+        for page in range(0, len(held), 4096):
+            held[page] = 1
+        return {}
+
     def fail(self, message: str) -> dict[str, Any]:
         raise RuntimeError(message)
 

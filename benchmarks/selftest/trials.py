@@ -56,7 +56,7 @@ def case(name: str) -> Case:
 
 
 def blocks(
-    work: Mapping[str, Work], count: int, *, canary: Canary, seed: int, turns: Turns = SHORT
+    work: Mapping[str, Work], count: int, *, canary: Canary, seed: int, turns: Turns = SHORT, threads: int = 1
 ) -> dict[str, dict[int, Sequence[Turn]]]:
     """Return the turns of each case by block, made by real processes."""
     cases = {name: case(name) for name in work}
@@ -67,7 +67,7 @@ def blocks(
 
         def start(_: Case) -> ProcessWorker:
             return ProcessWorker(
-                threads=1, memory_bytes=4 << 30, limit_s=60.0, scratch=folder, online=False,
+                threads=threads, memory_bytes=4 << 30, limit_s=60.0, scratch=folder, online=False,
                 module="spin_worker",
             )  # fmt: skip
 
@@ -76,7 +76,7 @@ def blocks(
                 cases=list(cases.values()), number=number, seed=seed * 1000 + number, folder=folder,
                 start_worker=start, canary=canary, turns=turns,
                 earlier={cases[n]: [t for each in taken[n].values() for t in each] for n in work},
-                on_phase=lambda _: None, on_tick=lambda: None,
+                on_phase=lambda _: None, on_tick=lambda: None, clock=time.time,
             )  # fmt: skip
             _, outcomes = block.run()
             for each, of in cases.items():

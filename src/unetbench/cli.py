@@ -63,7 +63,8 @@ def _run(options: Namespace, given: list[str]) -> int:
 
     suite, cases = _cases(options)
     preset = presets.preset(options.preset or ("standard" if options.budget else "quick"))
-    if options.budget and not preset.looks:
+    budget_s = None if options.budget is None else presets.budget_s(options.budget)
+    if budget_s and not preset.looks:
         raise BadInput("--budget goes with --preset standard or rigorous: quick measures each case once.")
     images = photos.folder_photos(options.images) if options.images else ()
     if options.dry_run:
@@ -80,7 +81,7 @@ def _run(options: Namespace, given: list[str]) -> int:
         fresh=options.fresh,
         force=options.force,
         limit_s=options.timeout,
-        budget_s=presets.budget_s(options.budget) if options.budget else None,
+        budget_s=budget_s,
     )
     results = session.run(plan, partial(live.observer, console=Console(), write=_line, title=suite.title))
     _show(options)

@@ -55,8 +55,14 @@ def recover(damaged: Path, new: Path) -> Saved:
     _refuse_existing(new)
     if not damaged.is_file():
         raise StoreError(f"there is no store at {str(damaged)!r}: give the damaged file.")
+    try:
+        content = _content(damaged)
+    except OSError as error:
+        raise StoreError(
+            f"{str(damaged)!r} cannot be read ({error.strerror}): give the damaged file."
+        ) from error
     saved = Saved()
-    for identifier, row in sqlite_pages.rows(_content(damaged)):
+    for identifier, row in sqlite_pages.rows(content):
         _sort(saved, identifier, row)
     if not saved.sealed["session"] or not saved.count:
         raise StoreError(

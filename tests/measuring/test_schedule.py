@@ -336,7 +336,9 @@ def test_a_case_that_took_the_run_down_twice_is_not_tried_again(tmp_path: Path, 
     with writing(path) as store:
         session = _session(store, fresh=False).identifier
     with closing(sqlite3.connect(path)) as connection:  # as runs leave it that died with the machine
-        connection.executemany("INSERT INTO in_hand VALUES (?, ?, ?)", [(session, CASES[0].key(), n) for n in (1, 2)])
+        connection.executemany(
+            "INSERT INTO in_hand VALUES (?, ?, ?)", [(session, CASES[0].key(), n) for n in (1, 2)]
+        )
         connection.commit()
     _, results = _sweep(tmp_path, lambda case: FakeWorker())
     assert results[0].failure is not None

@@ -136,6 +136,7 @@ class PairedBlock:
 
     def _between(self, act: Callable[[], dict[str, Any]], case: Case | None = None) -> Turn:
         """Read the canaries around what is done, with every process stopped."""
+        started_s = self.clock()
         before = self.canary.read()
         answer = act()
         after = self.canary.read()
@@ -148,6 +149,8 @@ class PairedBlock:
             warmup_ns=tuple(answer.get("warmup_ns", ())),
             run_ns=tuple(answer.get("run_ns", ())),
             counters=noise.change(answer.get("before", {}), answer.get("after", {})),
+            started_s=started_s,
+            ended_s=self.clock(),
         )
 
     def _enough(self, spent_s: Mapping[Case, float]) -> bool:

@@ -56,6 +56,8 @@ class Turn:
     warmup_ns: tuple[int, ...] = ()
     run_ns: tuple[int, ...] = ()
     counters: dict[str, int | None] = field(default_factory=dict)  # their change over the turn
+    started_s: float = 0.0  # by the supervisor's clock, which begins anywhere
+    ended_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

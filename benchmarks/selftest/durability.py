@@ -1,0 +1,167 @@
+"""Proofs 7, 10 and 11: kill -9, damaged files, full disks. Nothing that was acknowledged is lost."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+from figures import Figure, publish, upper_bound
+
+from unetbench import recovery
+from unetbench.errors import StoreError
+from unetbench.store import reading
+
+_ROOT = Path(__file__).parents[2]
+# A run in small: each result is appended, and only then acknowledged on stdout.
+_RUN = f"""
+import sys, resource
+sys.path.insert(0, {str(_ROOT)!r})
+limit = int(sys.argv[3])
+if limit:
+    import signal
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+from pathlib import Path
+from tests.samples import case, machine, measurement
+from unetbench.store import writing
+with writing(Path(sys.argv[1])) as store:
+    session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=False).identifier
+    known = {{result.case.network.encoder for result in store.results(session)}}
+    for number in range(int(sys.argv[2])):
+        if f"e{{number}}" not in known:
+            store.append(session, case(f"e{{number}}"), measurement(run_ns=tuple(range(2000))))
+            print(number, flush=True)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--damages", type=int, default=1000)
+    options = parser.parse_args()
+    with TemporaryDirectory(prefix="unetbench-") as name:
+        folder = Path(name)
+        publish("7", "kill -9 of the run", [_killed(folder, options.kills)], seeds="0, 1, 2 …")
+        publish("10", "damaged stores", _damaged(folder, options.damages), seeds="0, 1, 2 …")
+        publish("11", "a disk that is full", [_full(folder)])
+
+
+def _start(store: Path, count: int, limit: int = 0) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _RUN, str(store), str(count), str(limit)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+
+
+def _names(store: Path) -> list[str]:
+    with reading(store) as opened:
+        results = [each for session in opened.sessions() for each in opened.results(session.identifier)]
+    return [result.case.network.encoder for result in results]
+
+
+def _killed(folder: Path, kills: int) -> Figure:
+    lost = doubled = 0
+    random = Random(0)
+    store = folder / "killed.sqlite"
+    acknowledged: set[str] = set()
+    for number in range(kills):
+        process = _start(store, 100_000)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(random.random() * 0.05)
+        process.send_signal(signal.SIGKILL)
+        out, _ = process.communicate()
+        if number % 20 == 19:  # a new store now and then: reading a large one takes longer than its kill
+            store.unlink()
+            acknowledged.clear()
+            store = folder / f"killed{number}.sqlite"
+            continue
+        first = max((int(name[1:]) for name in acknowledged), default=-1) + 1
+        acknowledged |= {f"e{first}"} | {f"e{line}" for line in out.split()}
+        names = _names(store)
+        lost += len(acknowledged - set(names))
+        doubled += len(names) - len(set(names))
+        acknowledged |= set(names)
+    return Figure(
+        name="finished cases lost or doubled", value=f"{lost} and {doubled} in {kills} kills", bar="0 and 0",
+        met=lost == doubled == 0, note=f"95 % bound {upper_bound(lost + doubled, kills):.2%} a kill",
+    )  # fmt: skip
+
+
+def _damaged(folder: Path, damages: int) -> list[Figure]:
+    whole = folder / "whole.sqlite"
+    process = _start(whole, 60)
+    process.communicate()
+    content = whole.read_bytes()
+    with reading(whole) as store:
+        truth = {result.key: result for result in store.results(1)}
+    changed = saved_rows = refused = 0
+    for seed in range(damages):
+        random = Random(seed)
+        path, new = folder / "damaged.sqlite", folder / "saved.sqlite"
+        path.write_bytes(_harmed(bytearray(content), random))
+        new.unlink(missing_ok=True)
+        for read in (path, new):
+            try:
+                if read == new:
+                    recovery.recover(path, new)
+                with reading(read) as store:
+                    found = {
+                        result.key: result
+                        for session in store.sessions()
+                        for result in store.results(session.identifier)
+                    }
+            except StoreError:
+                refused += read == path
+                continue
+            changed += sum(truth.get(key) != result for key, result in found.items())
+            saved_rows += len(found) if read == new else 0
+    return [
+        Figure(name="rows that changed silently", value=f"{changed} in {damages} damages", bar="0", met=changed == 0),
+        Figure(
+            name="rows saved from damaged files", value=f"{saved_rows / damages / len(truth):.1%} on average",
+            bar="every whole one", met=saved_rows > 0,
+            note=f"{refused} of the files were refused by plain reading; bit flips, zeroed pages, truncation",
+        ),
+    ]  # fmt: skip
+
+
+def _harmed(content: bytearray, random: Random) -> bytes:
+    place = random.randrange(len(content))
+    kind = random.randrange(3)
+    if kind == 0:
+        for _ in range(random.randrange(1, 9)):
+            content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+    elif kind == 1:
+        content[place : place + 4096] = bytes(len(content[place : place + 4096]))
+    else:
+        del content[place:]
+    return bytes(content)
+
+
+def _full(folder: Path) -> Figure:
+    kept = 0
+    for number in range(20):
+        store = folder / f"full{number}.sqlite"
+        process = _start(store, 500, limit=(number + 2) * 40_000)
+        out, _ = process.communicate()
+        acknowledged = {f"e{line}" for line in out.split()}
+        try:
+            names = set(_names(store))
+        except StoreError:
+            names = set()
+        kept += acknowledged <= names and len(acknowledged) < 500
+    return Figure(
+        name="acknowledged only what is on the disk", value=f"{kept} of 20", bar="20 of 20", met=kept == 20,
+        note="RLIMIT_FSIZE from 80 kB up",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
