@@ -17,6 +17,7 @@ from unetbench import __version__
 from unetbench.errors import BadInput, UnetbenchError
 
 _INTERRUPTED = 130
+_ROWS = 200  # of a table in a terminal: nobody reads more there, and drawing thousands takes seconds
 _DESCRIPTION = """Measure segmentation networks on this machine, truthfully.
 
   unetbench run benchmarks/unet_decoder      measure a suite, show the table, write the files
@@ -110,7 +111,9 @@ def _show(options: Namespace) -> None:
             return
     console = Console()
     rows = fastest_per_network(report.rows) if getattr(options, "fastest", False) else report.shown
-    console.print(terminal_table(rows, title=report.title, width=console.width))
+    console.print(terminal_table(rows[:_ROWS], title=report.title, width=console.width))
+    if len(rows) > _ROWS:
+        console.print(f"… and {len(rows) - _ROWS} slower rows: --out DIR writes all of them to results.csv")
     for note in (report.conditions(), *report.notes()):
         console.print(note, style="dim", highlight=False, markup=False)
     if options.out is not None or options.command is _run:

@@ -154,7 +154,7 @@ class Store:
         A case that was not run may be run later: its note is replaced, nothing else ever is.
         """
         with self._connection:
-            self._insert(session, case, outcome, block, log_tail)
+            self.insert_result(session, case, outcome, block, log_tail)
 
     def append_block(
         self,
@@ -168,7 +168,7 @@ class Store:
             record = msgspec.json.encode(block).decode()
             self.insert("block", (session, block.group, block.number, record))
             for case, outcome in outcomes.items():
-                self._insert(session, case, outcome, block.number, logs.get(case, ""))
+                self.insert_result(session, case, outcome, block.number, logs.get(case, ""))
 
     @contextmanager
     def in_hand(self, session: int, cases: Sequence[Case]) -> Iterator[None]:
@@ -191,9 +191,15 @@ class Store:
         )
         return dict(rows.fetchall())
 
-    def _insert(
-        self, session: int, case: Case, outcome: Measurement | Failure, block: int, log_tail: str
+    def insert_result(
+        self,
+        session: int,
+        case: Case,
+        outcome: Measurement | Failure,
+        block: int = 0,
+        log_tail: str = "",
     ) -> None:
+        """Write one result within the caller's transaction; a note of not being run is replaced."""
         text = msgspec.json.encode(outcome).decode()
         measured = isinstance(outcome, Measurement)
         self.insert("case", (case.key(), msgspec.json.encode(case).decode()), otherwise="IGNORE")

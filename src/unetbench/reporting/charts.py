@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 WIDTH_PX, HEIGHT_PX = 900, 560
+_AVOIDED = 200  # discs that names keep clear of
 _NAMED = 60  # labels; with more, leader lines hide the points
 _SCALE = 2  # image pixels per chart pixel: sharp on today's screens
 
@@ -187,6 +188,9 @@ def _labels(points: Sequence[Point], x: _Axis, y: _Axis) -> list[Point]:
     """Return the places of the names and of their leader lines, in the axes' units."""
     largest, shapes, named = _largest(points, "peak_mb"), _shapes(points), _worth_a_name(points)
     targets, ticks = [], []
+    if len(points) > _AVOIDED:  # in such a cloud names cannot keep clear of every disc
+        points = [point for index, point in enumerate(points) if index in named]
+        named = set(range(len(points)))
     for index, point in enumerate(points):
         across, up = x.pixel(point["parameters_m"]), y.pixel(point["images_per_s"])
         area = max(_SMALLEST_PX2, _BIGGEST_PX2 * point["peak_mb"] / largest)

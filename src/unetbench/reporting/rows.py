@@ -67,20 +67,35 @@ def rows(results: Iterable[Result], said: Standings = NONE) -> tuple[Row, ...]:
     A speed-up is against torch_eager/fp32 on the same network and input in the same session: by paired
     blocks where there are some, else by processes that ran alone.
     """
-    results = tuple(results)
     standing = said.cases
-    alone = {(result.session, result.case): _row(result) for result in results}
-    found = {
-        place: _with_blocks(row, standing[row.case]) if row.case in standing and row.status == "ok" else row
-        for place, row in alone.items()
-    }
+    found = []
+    for result in results:
+        row = _row(result)
+        if row.status == "ok" and row.case in standing:
+            row = _with_blocks(row, standing[row.case])
+        found.append((_place(result), result.case.recipe == REFERENCE, row))
+    reference = {place: row for place, is_reference, row in found if is_reference}
     made = []
-    for (session, case), row in found.items():
-        base = found.get((session, replace(case, recipe=REFERENCE)))
+    for place, _, row in found:
+        base = reference.get(place)
         if base and row.status == base.status == "ok":
             row = _against(row, base, standing.get(row.case))
         made.append(row)
     return tuple(sorted(made, key=_slowness))
+
+
+def _place(result: Result) -> tuple[object, ...]:
+    """What a case shares with its reference: all but the recipe."""
+    case = result.case
+    return (
+        result.session,
+        case.network,
+        case.batch,
+        case.height_px,
+        case.width_px,
+        case.threads,
+        case.device,
+    )
 
 
 def _with_blocks(row: Row, standing: Standing) -> Row:
@@ -108,8 +123,9 @@ def _with_blocks(row: Row, standing: Standing) -> Row:
 def _against(row: Row, base: Row, standing: Standing | None) -> Row:
     """Compare a row with its reference's."""
     pair = standing.against_reference if standing else None
+    pays_after = _pays_after(row, base)
     if pair is not None and pair.ratio is not None:
-        row = replace(
+        return replace(
             row,
             speedup=pair.ratio,
             speedup_low=pair.low,
@@ -117,10 +133,10 @@ def _against(row: Row, base: Row, standing: Standing | None) -> Row:
             speedup_ungated=pair.ungated,
             verdict=pair.state or (pair.verdict if pair.low is not None else ""),
             detectable=pair.detectable,
+            pays_after_images=pays_after,
         )
-    elif row.median_ms and base.median_ms:
-        row = replace(row, speedup=base.median_ms / row.median_ms)
-    return replace(row, pays_after_images=_pays_after(row, base))
+    speedup = base.median_ms / row.median_ms if row.median_ms and base.median_ms else None
+    return replace(row, speedup=speedup, pays_after_images=pays_after)
 
 
 def _pays_after(row: Row, base: Row) -> float | None:
