@@ -80,6 +80,8 @@ class FakeWorker:
     ticking: dict[str, bool] = field(default_factory=dict)
     ended: bool = False
     on_ask: Callable[[str, dict[str, Any]], None] = lambda do, arguments: None
+    cores_busy: float = 1.0
+    threads: str = "1"
     paused: bool = False
     told: tuple[str, dict[str, Any]] = ("", {})
 
@@ -123,13 +125,13 @@ class FakeWorker:
             counters = {"steal_ticks": 0}
             return {
                 "bind_ns": [1] * runs, "run_ns": times, "read_ns": [1] * runs,
-                "cpu_ns": sum(times), "before": counters, "after": counters, "warmup_ns": times[:1],
+                "cpu_ns": round(sum(times) * self.cores_busy), "before": counters, "after": counters, "warmup_ns": times[:1],
             }  # fmt: skip
         answers: dict[str, dict[str, Any]] = {
             "load": LOADED,
             "memory": {"peak_rss_bytes": 1 << 20, "reset": True},
-            "read": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": "1"}},
-            "check": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": "1"}},
+            "read": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": self.threads}},
+            "check": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": self.threads}},
         }
         return dict(answers.get(do, {}))
 

@@ -47,7 +47,7 @@ def _error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--threads", "two"], "1 or more"),
         (["--preset", "quikc"], "did you mean quick"),
         (["--budget", "soon"], "20m"),
-        (["--budget", "-5m"], "20m"),
+        (["--budget", "0m"], "20m"),
         (["--preset", "quick", "--budget", "20m"], "standard"),
         (["--images", "nowhere"], "cannot be read"),
         (["--images", "."], "holds no JPEG"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 from unetbench.reporting import report as reports
 from unetbench.store import reading
@@ -59,3 +61,22 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_page_of_proofs_is_what_the_proofs_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "selftest"))
+    figures = import_module("figures")
+    page = ROOT / "docs" / "reliability.md"
+    copy = tmp_path / "reliability.md"
+    copy.write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(figures, "_PAGE", copy)
+    figures.write_page()
+    assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+
+
+def test_an_upper_bound_is_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "selftest"))
+    bound = import_module("figures").upper_bound
+    assert bound(0, 300) == pytest.approx(1 - 0.05 ** (1 / 300), rel=1e-6)
+    assert bound(3, 50) == pytest.approx(stats.beta.ppf(0.95, 4, 47), rel=1e-6)
+    assert bound(5, 5) == 1.0

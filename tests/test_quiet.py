@@ -63,3 +63,11 @@ def test_a_case_that_slows_every_canary_after_it_has_its_own_level_there() -> No
     level = quiet.level(slowed)
     assert level is not None
     assert all(quiet.is_quiet(turn, level) for turn in slowed)
+
+
+@pytest.mark.parametrize(("pressure_us", "quiet_turn"), [(None, True), (0, True), (10, True), (30, False)])
+def test_a_turn_in_which_processes_waited_for_a_cpu_is_loud(
+    pressure_us: int | None, quiet_turn: bool
+) -> None:
+    turn = replace(_turn(run_ns=150_000), warmup_ns=(50_000,), counters={"cpu_pressure_us": pressure_us})
+    assert quiet.is_quiet(turn, LEVEL) is quiet_turn

@@ -73,7 +73,7 @@ def test_the_pages_read_as_sqlite_reads_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_damage_never_changes_a_row_silently_and_other_rows_are_saved(tmp_path: Path, seed: int) -> None:
-    """A short form of benchmarks/selftest/damage.py."""
+    """A short form of benchmarks/selftest/durability.py."""
     path = _filled(tmp_path / "a.sqlite")
     truth = _results(path)
     content = bytearray(path.read_bytes())
@@ -180,3 +180,31 @@ def test_a_store_of_the_first_schema_is_read_and_brought_forward(tmp_path: Path)
         store.append(1, case("new"), Failure(stage="run", kind="crashed", message="x"))
         assert isinstance(store, Store)
         assert len(store.results(1)) == len(ENCODERS) + 1
+
+
+def test_results_whose_case_is_lost_are_told_not_counted(tmp_path: Path) -> None:
+    path = _filled(tmp_path / "a.sqlite")
+    with sqlite3.connect(path) as connection:
+        connection.execute('DELETE FROM "case" WHERE key = ?', (case(ENCODERS[3]).key(),))
+    connection.close()
+    saved = recovery.recover(path, tmp_path / "b.sqlite")
+    assert (saved.count, saved.orphaned) == (len(ENCODERS), 1)
+    assert len(_results(tmp_path / "b.sqlite")) == len(ENCODERS) - 1
+
+
+def test_a_text_that_became_bytes_is_damage_not_a_crash(tmp_path: Path) -> None:
+    path = _filled(tmp_path / "a.sqlite")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE result SET finished_utc = CAST(finished_utc AS BLOB) WHERE id = 1")
+    connection.close()
+    with pytest.raises(StoreError, match="not what was written"), reading(path) as store:
+        store.results(1)
+    assert recovery.recover(path, tmp_path / "b.sqlite").count == len(ENCODERS)
+
+
+def test_a_merge_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    good = _filled(tmp_path / "a.sqlite")
+    (tmp_path / "noise").write_bytes(b"noise" * 1000)
+    with pytest.raises(StoreError):
+        recovery.merge([good, tmp_path / "noise"], tmp_path / "new.sqlite")
+    assert not (tmp_path / "new.sqlite").exists()

@@ -126,7 +126,7 @@ def _damaged(folder: Path, damages: int) -> list[Figure]:
         Figure(name="rows that changed silently", value=f"{changed} in {damages} damages", bar="0", met=changed == 0),
         Figure(
             name="rows saved from damaged files", value=f"{saved_rows / damages / len(truth):.1%} on average",
-            bar="every whole one", met=saved_rows > 0,
+            bar="≥ 75 %", met=saved_rows >= 0.75 * damages * len(truth),  # half of a file is cut off as often as not
             note=f"{refused} of the files were refused by plain reading; bit flips, zeroed pages, truncation",
         ),
     ]  # fmt: skip
@@ -146,7 +146,7 @@ def _harmed(content: bytearray, random: Random) -> bytes:
 
 
 def _full(folder: Path) -> Figure:
-    kept = 0
+    kept = written = 0
     for number in range(20):
         store = folder / f"full{number}.sqlite"
         process = _start(store, 500, limit=(number + 2) * 40_000)
@@ -157,9 +157,10 @@ def _full(folder: Path) -> Figure:
         except StoreError:
             names = set()
         kept += acknowledged <= names and len(acknowledged) < 500
+        written += bool(acknowledged)
     return Figure(
-        name="acknowledged only what is on the disk", value=f"{kept} of 20", bar="20 of 20", met=kept == 20,
-        note="RLIMIT_FSIZE from 80 kB up",
+        name="acknowledged only what is on the disk", value=f"{kept} of 20", bar="20 of 20", met=kept == 20 and written >= 10,
+        note=f"RLIMIT_FSIZE from 80 kB up; {written} of them wrote something first",
     )  # fmt: skip
 
 

@@ -83,7 +83,7 @@ def _bursts(length_s: float, options: argparse.Namespace) -> list[Figure]:
     found = sum(not quiet.is_quiet(turn, level) for turn in loud)
     kept = [ns for turn in taken if quiet.is_quiet(turn, level) for ns in turn.run_ns]
     bias = math.log(median(kept) / truth) if kept else float("nan")
-    share = found / len(loud) if loud else 1.0
+    share = found / len(loud) if loud else 0.0
     name = f"bursts of {length_s:g} s"
     judged = length_s >= 0.2
     return [

@@ -1,9 +1,11 @@
 """Measure this folder's suite; the same as `unetbench run benchmarks/unet_decoder`."""
 
+import os
 import sys
-from pathlib import Path
 
 from unetbench.cli import main
 
 if __name__ == "__main__":
-    raise SystemExit(main(["run", str(Path(__file__).parent), *sys.argv[1:]]))
+    # Relative, since the command is stored with the results.
+    suite = os.path.relpath(os.path.dirname(__file__))  # noqa: PTH120
+    raise SystemExit(main(["run", suite, *sys.argv[1:]]))

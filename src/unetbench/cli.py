@@ -1,6 +1,6 @@
 """The command line: parse, call one function, print, exit code. Nothing is computed here.
 
-Exit codes: 0 all ran, 1 some rows failed, 2 bad input, 130 interrupted.
+Exit codes: 0 all ran, 1 some rows failed (compare: something is slower), 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class _Parser(ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # the second: the terminal was closed
+        signal.signal(ending, _interrupt)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         options = _parser().parse_args(given)
@@ -51,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output left, as `head` does
         return 0
+    except OSError as error:  # a path that the system cannot even look at
+        print(
+            f"unetbench: {error.filename!r} cannot be used ({error.strerror}): give another.", file=sys.stderr
+        )
+        return BadInput.exit_code
 
 
 def _run(options: Namespace, given: list[str]) -> int:
@@ -140,6 +146,8 @@ def _recover(options: Namespace, given: list[str]) -> int:
 
     saved = recover(options.damaged, options.new)
     print(f"saved {saved.count} results to {options.new}; {saved.damaged} rows were damaged and left out")
+    if saved.orphaned:
+        print(f"{saved.orphaned} whole results are left out: their session or their case is lost")
     if saved.unsealed:
         print(
             f"{saved.unsealed} rows are of an older program without seals: they read well, no more is known"
@@ -250,7 +258,7 @@ def _parser() -> ArgumentParser:
     compare.add_argument(
         "suite", type=Path, nargs="?", default=Path(), help="of two recipes: the suite that was run"
     )
-    compare.add_argument("--fail-if-slower", type=_share, metavar="3%%", help="exit 1 where that is certain")
+    compare.add_argument("--fail-if-slower", type=_share, metavar="3%", help="exit 1 where that is certain")
 
     recover = commands.add_parser("recover", help="save what is whole in a damaged store")
     recover.set_defaults(command=_recover)

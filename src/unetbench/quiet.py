@@ -1,16 +1,19 @@
-"""Which runs were made on the machine without its neighbours? Judged by canaries alone.
+"""Which runs were made on the machine without its neighbours? Judged by canaries and by the
+kernel's CPU pressure.
 
 The gate never looks at a case's own time. Standard library only; prints nothing, keeps nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from unetbench.records import Turn
+from unetbench.stats import disturbed, waiting_share
 
-# Chosen by benchmarks/selftest/gate.py on other data than what proves them (docs/measuring.md).
+# The gate is that of the simulations (benchmarks/selftest/coverage.py); what was tried: docs/measuring.md.
 FACTOR = 1.10  # a run is quiet where both its canaries are within this of the quiet level
 QUIET_QUANTILE = 0.10  # of a case's own canaries in the session: its quiet level
 RECORD_FACTOR = 1.05  # a session is not quiet where even its quiet level exceeds the record by more
@@ -39,7 +42,13 @@ def is_quiet(turn: Turn, quiet: Level, factor: float = FACTOR) -> bool:
 
 
 def loudness(turn: Turn, quiet: Level) -> float:
-    """Return the largest of a turn's canaries over their quiet level: 1 is quiet, 2 is twice as slow."""
+    """Return the largest of a turn's canaries over their quiet level: 1 is quiet, 2 is twice as slow.
+
+    Infinite where processes waited for a CPU meanwhile: one that takes a core for a millisecond makes
+    the threads of a case wait for each other, and may let a canary pass.
+    """
+    if _waited(turn):
+        return math.inf
     return max(now / level for now, level in zip(_readings(turn), quiet, strict=True))
 
 
@@ -81,6 +90,12 @@ def block_medians(
         if len(runs) >= least_runs:
             found[number] = float(median(runs))
     return found
+
+
+def _waited(turn: Turn) -> bool:
+    before = {"cpu_pressure_us": 0}
+    after = {"cpu_pressure_us": turn.counters.get("cpu_pressure_us")}
+    return disturbed(waiting_share(before, after, sum(turn.warmup_ns) + sum(turn.run_ns)))
 
 
 def _readings(turn: Turn) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from unetbench import sqlite_pages
-from unetbench.errors import StoreError
+from unetbench.errors import BadInput, StoreError
 from unetbench.records import Block, Case, Failure, Machine, Measurement
 from unetbench.schema import COLUMNS, seal
 from unetbench.store import Store, reading, writing
@@ -40,6 +40,7 @@ class Saved:
     )
     unsealed: int = 0  # rows of an older program, that nothing vouches for but their form
     damaged: int = 0  # rows that are there and are not what was written
+    orphaned: int = 0  # whole results whose session or case is lost: nobody could say what they are of
 
     @property
     def count(self) -> int:
@@ -64,7 +65,8 @@ def recover(damaged: Path, new: Path) -> Saved:
     saved = Saved()
     for identifier, row in sqlite_pages.rows(content):
         _sort(saved, identifier, row)
-    if not saved.sealed["session"] or not saved.count:
+    _leave_orphans(saved)
+    if not saved.count:
         raise StoreError(
             f"nothing in {str(damaged)!r} could be saved: no whole session with results was found."
         )
@@ -79,23 +81,23 @@ def merge(stores: Sequence[Path], new: Path) -> int:
     Raises: StoreError as `reading` does, and where the new file is there already.
     """
     _refuse_existing(new)
+    sources = []
+    for path in stores:
+        with reading(path) as source:
+            sources.append({table: source.rows(table) for table in COLUMNS})
     number = 0
-    with writing(new) as target:
-        for path in stores:
-            with reading(path) as source:
-                tables = {table: list(source.rows(table)) for table in COLUMNS}
+    with writing(new) as target, target.transaction():
+        for tables in sources:
             renamed = {}
             for row in tables["session"]:
                 number += 1
                 renamed[row[0]] = number
-            with target.transaction():
-                for row in tables["session"]:
-                    target.insert("session", (renamed[row[0]], *row[1:]))
-                for row in tables["case"]:
-                    target.insert("case", row, otherwise="IGNORE")
-                for table in ("fact", "result", "block"):
-                    for row in tables[table]:
-                        target.insert(table, (renamed[row[0]], *row[1:]))
+                target.insert("session", (number, *row[1:]))
+            for row in tables["case"]:
+                target.insert("case", row, otherwise="IGNORE")
+            for table in ("fact", "result", "block"):
+                for row in tables[table]:
+                    target.insert(table, (renamed[row[0]], *row[1:]))
     return number
 
 
@@ -149,20 +151,28 @@ def _reads(table: str, row: tuple[Any, ...]) -> bool:
         for place, kind in _RECORDS[table].items():
             if row[place] is not None:
                 msgspec.json.decode(row[place], type=kind)
-    except (msgspec.MsgspecError, TypeError):
+        if table == "fact":
+            return isinstance(row[0], int) and isinstance(row[1], str) and bool(msgspec.json.decode(row[2]))
+    except (msgspec.MsgspecError, TypeError, BadInput):
         return False
-    return bool(_RECORDS[table])
+    return True
+
+
+def _leave_orphans(saved: Saved) -> None:
+    """Keep only rows that can be understood: those whose session and case are there too."""
+    rows, sessions, cases = saved.sealed, saved.sealed["session"], saved.sealed["case"]
+    whole = {key: row for key, row in rows["result"].items() if (row[0],) in sessions and (row[1],) in cases}
+    saved.orphaned = len(rows["result"]) - len(whole)
+    rows["result"] = whole
+    rows["fact"] = {key: row for key, row in rows["fact"].items() if (row[0],) in sessions}
+    numbers = {(row[0], row[2]) for row in whole.values()}  # session and block
+    rows["block"] = {key: row for key, row in rows["block"].items() if (row[0], row[2]) in numbers}
 
 
 def _write(store: Store, saved: Saved) -> None:
-    sessions, cases = saved.sealed["session"], saved.sealed["case"]
     with store.transaction():
         for table in COLUMNS:
             for row in saved.sealed[table].values():
-                if table in ("fact", "result", "block") and (row[0],) not in sessions:
-                    continue  # its session is lost: nobody could say under which conditions it was made
-                if table == "result" and (row[1],) not in cases:
-                    continue
                 store.insert(table, row, otherwise="IGNORE")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from unetbench.errors import MissingPackage, StoreError
 from unetbench.records import Result, Session
+from unetbench.reporting.standing import Standings, of_session
 from unetbench.store import reading
-from unetbench.verdicts import LOOKS_OF
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Results:
 
     session: Session
     results: tuple[Result, ...]
+    said: Standings
 
     def to_pandas(self) -> Any:
         """Return a pandas frame with one row a case: the columns of results.csv.
@@ -32,10 +33,8 @@ class Results:
             ) from error
         from unetbench.reporting.files import columns
         from unetbench.reporting.rows import rows
-        from unetbench.reporting.standing import standings
 
-        looks = LOOKS_OF.get(self.session.preset, ())
-        return pandas.DataFrame([columns(row) for row in rows(self.results, standings(self.results, looks))])
+        return pandas.DataFrame([columns(row) for row in rows(self.results, self.said)])
 
 
 def load(path: str | Path) -> Results:
@@ -47,4 +46,5 @@ def load(path: str | Path) -> Results:
         sessions = store.sessions()
         if not sessions:
             raise StoreError(f"store {str(path)!r} holds no session yet: run the suite first.")
-        return Results(sessions[-1], store.results(sessions[-1].identifier))
+        results = store.results(sessions[-1].identifier)
+        return Results(sessions[-1], results, of_session(store, sessions[-1], results)[0])

@@ -60,7 +60,7 @@ COLUMNS = {  # of each table, those that are sealed, in the order in which the f
 
 def seal(table: str, row: Sequence[Any]) -> str:
     """Return what tells whether a row is still what was written: damage may leave a row that reads well."""
-    return hashlib.sha256(json.dumps([table, *row]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([table, *row], default=repr).encode()).hexdigest()[:16]
 
 
 def migrate(connection: sqlite3.Connection) -> None:

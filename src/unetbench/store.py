@@ -171,9 +171,9 @@ class Store:
                 self.insert_result(session, case, outcome, block.number, logs.get(case, ""))
 
     @contextmanager
-    def in_hand(self, session: int, cases: Sequence[Case]) -> Iterator[None]:
-        """Remember which cases are in hand: where this process dies with the machine, it will be known."""
-        marks = [(session, case.key(), os.getpid()) for case in cases]
+    def in_hand(self, session: int, names: Sequence[str]) -> Iterator[None]:
+        """Remember which cases or groups are in hand: where this process dies with the machine, it is known."""
+        marks = [(session, name, os.getpid()) for name in names]
         with self._connection:
             self._connection.executemany("INSERT INTO in_hand VALUES (?, ?, ?)", marks)
         try:
@@ -185,7 +185,7 @@ class Store:
                 )
 
     def interruptions(self, session: int) -> dict[str, int]:
-        """Return by case key how often a run ended without a word while the case was in hand."""
+        """Return by key how often a run ended without a word while that case or group was in hand."""
         rows = self._connection.execute(
             'SELECT "case", count(*) FROM in_hand WHERE session = ? GROUP BY "case"', (session,)
         )
@@ -283,9 +283,15 @@ def _translated(path: Path) -> Iterator[None]:
         raise StoreError(
             f"store {str(path)!r} holds a damaged record ({error}): nothing was changed; `unetbench recover FILE NEW` saves what is whole."
         ) from error
+    except BrokenPipeError:
+        raise  # the reader of our output left; the store is well
     except OSError as error:
         raise StoreError(
             f"store {str(path)!r} cannot be used ({error.strerror}): give another --store FILE."
+        ) from error
+    except (KeyError, json.JSONDecodeError) as error:  # a store of the first schema has no seals
+        raise StoreError(
+            f"store {str(path)!r} holds a damaged row ({error}): `unetbench recover FILE NEW` saves what is whole."
         ) from error
     except sqlite3.DatabaseError as error:
         reason = "it is no SQLite database" if "not a database" in str(error) else str(error)

@@ -178,7 +178,12 @@ def _both(first: Sample, second: Sample, used: list[tuple[int, int]]) -> tuple[S
     a, b = first.seen(numbers[0]), second.seen(numbers[1])
     if a is None or b is None or a.dropped == b.dropped:
         return a, b
-    dropped = max(a.dropped, b.dropped)
+    shortest = min(
+        len(each.blocks[number])
+        for each, used_ in zip((first, second), numbers, strict=True)
+        for number in used_
+    )
+    dropped = min(max(a.dropped, b.dropped), shortest // 2)
     return first.seen(numbers[0], dropped), second.seen(numbers[1], dropped)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,19 +15,23 @@ from unetbench.measuring.paired import PairedBlock
 from unetbench.measuring.preset import Turns
 from unetbench.records import Block, Case, Failure, Measurement
 
-CASES = (case(), case(recipe="torch_compile/fp32"), case(recipe="torch_compile/bf16"))
+CASES = (
+    case(threads=1),
+    case(recipe="torch_compile/fp32", threads=1),
+    case(recipe="torch_compile/bf16", threads=1),
+)
 
 
 class FakeCanary:
     """Reads what it is told to, and checks that every process is stopped meanwhile."""
 
-    def __init__(self, workers: dict[Case, FakeWorker], loud_every: int = 0) -> None:
-        self.workers, self.loud_every, self.count = workers, loud_every, 0
+    def __init__(self, workers: dict[Case, FakeWorker], loud_share: float = 0.0) -> None:
+        self.workers, self.loud_share, self.count, self.random = workers, loud_share, 0, Random(1)
 
     def read(self) -> tuple[int, int]:
         assert all(worker.paused or worker.ended for worker in self.workers.values())
         self.count += 1
-        return (2000, 2000) if self.loud_every and self.count % self.loud_every == 0 else (1000, 1000)
+        return (2000, 2000) if self.random.random() < self.loud_share else (1000, 1000)
 
 
 class OneAtATime(FakeWorker):
@@ -42,7 +47,7 @@ class OneAtATime(FakeWorker):
 
 
 def _run(
-    *, turns: Turns | None = None, loud_every: int = 0, seed: int = 1, **fails: tuple[str, Any, str]
+    *, turns: Turns | None = None, loud_share: float = 0.0, seed: int = 1, **fails: tuple[str, Any, str]
 ) -> tuple[Block, dict[Case, Measurement | Failure], dict[Case, FakeWorker]]:
     workers: dict[Case, FakeWorker] = {}
 
@@ -54,11 +59,12 @@ def _run(
 
     block = PairedBlock(
         cases=CASES,
+        group="g",
         number=3,
         seed=seed,
         folder=Path("nowhere"),
         start_worker=start,
-        canary=FakeCanary(workers, loud_every),
+        canary=FakeCanary(workers, loud_share),
         turns=turns or Turns(),
         earlier={},
         on_phase=lambda name: None,
@@ -91,7 +97,7 @@ def test_the_order_is_shuffled_by_the_seed_and_stored() -> None:
 
 
 def test_a_block_goes_on_until_each_case_has_enough_quiet_runs() -> None:
-    _, outcomes, _ = _run(loud_every=3)
+    _, outcomes, _ = _run(loud_share=0.3)
     for each in CASES:
         outcome = outcomes[each]
         assert isinstance(outcome, Measurement)
@@ -134,7 +140,7 @@ def test_an_interruption_ends_every_process() -> None:
         return workers.setdefault(started, FakeWorker())
 
     block = PairedBlock(
-        cases=CASES, number=1, seed=1, folder=Path("nowhere"), start_worker=start,
+        cases=CASES, group="g", number=1, seed=1, folder=Path("nowhere"), start_worker=start,
         canary=Interrupting(workers), turns=Turns(), earlier={}, on_phase=lambda name: None,
         on_tick=lambda: None, clock=iter(range(10_000_000)).__next__,
     )  # fmt: skip
@@ -155,7 +161,7 @@ def test_a_worker_that_cannot_be_stopped_is_lost_not_timed_beside_the_others() -
         return workers.setdefault(started, kind())
 
     block = PairedBlock(
-        cases=CASES, number=1, seed=1, folder=Path("nowhere"), start_worker=start,
+        cases=CASES, group="g", number=1, seed=1, folder=Path("nowhere"), start_worker=start,
         canary=FakeCanary(workers), turns=Turns(), earlier={}, on_phase=lambda name: None,
         on_tick=lambda: None, clock=iter(range(10_000_000)).__next__,
     )  # fmt: skip

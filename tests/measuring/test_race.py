@@ -9,8 +9,8 @@ from benchmarks.selftest.simulated import Machine, Simulated, block
 
 from tests.samples import case, measurement
 from unetbench.measuring.preset import RIGOROUS, STANDARD
-from unetbench.measuring.race import Group, Race, groups, pairs_stated
-from unetbench.records import Case, Failure, Result, Turn
+from unetbench.measuring.race import Group, Race, group_key, groups, offsets, pairs_stated
+from unetbench.records import Block, Case, Failure, Result, Turn
 
 EAGER, COMPILED, BF16 = (
     case(recipe=recipe) for recipe in ("torch_eager/fp32", "torch_compile/fp32", "torch_compile/bf16")
@@ -40,6 +40,7 @@ def _raced(
         groups=race_groups,
         preset=STANDARD,
         turned=turned,
+        offsets=offsets(race_groups, ()),
         alone=alone or {each: _result(each) for each in turned},
         deadline=deadline,
         clock=lambda: now[0],
@@ -88,7 +89,14 @@ def test_every_group_has_its_turn_before_any_has_two() -> None:
     now = [0.0]
     turned: dict[Case, dict[int, list[Turn]]] = {each: {} for group in both for each in group}
     alone = {each: _result(each) for each in turned}
-    race = Race(groups=both, preset=STANDARD, turned=turned, alone=alone, clock=lambda: now[0])
+    race = Race(
+        groups=both,
+        preset=STANDARD,
+        turned=turned,
+        offsets=offsets(both, ()),
+        alone=alone,
+        clock=lambda: now[0],
+    )
     order = []
     for _ in range(4):
         step = race.next_group()
@@ -128,7 +136,8 @@ def test_time_that_is_left_goes_to_those_that_did_not_fit_at_first() -> None:
 def test_a_case_that_is_lost_has_no_more_blocks_and_a_group_of_the_lost_none() -> None:
     turned: dict[Case, dict[int, list[Turn]]] = {each: {} for each in (EAGER, COMPILED)}
     alone = {each: _result(each) for each in turned}
-    race = Race(groups=((EAGER, COMPILED),), preset=STANDARD, turned=turned, alone=alone)
+    pair = ((EAGER, COMPILED),)
+    race = Race(groups=pair, preset=STANDARD, turned=turned, offsets=offsets(pair, ()), alone=alone)
     race.lost(COMPILED)
     assert race.next_group() == ((EAGER,), 1)
     race.lost(EAGER)
@@ -138,3 +147,11 @@ def test_a_case_that_is_lost_has_no_more_blocks_and_a_group_of_the_lost_none() -
 def test_rigorous_looks_once_and_every_pair_of_a_table_is_stated() -> None:
     assert RIGOROUS.looks == ((20, 0.01),)
     assert [pairs_stated(n) for n in (1, 2, 3, 12)] == [1, 1, 3, 66]
+
+
+def test_a_group_keeps_its_numbers_and_another_one_has_others() -> None:
+    made = [Block(group=group_key(OTHER), number=8, seed=1, null_turns=(), pss_bytes=None, ready_s=())]
+    found = offsets((OTHER, (EAGER, COMPILED), (EAGER, COMPILED, BF16)), made)
+    assert found[OTHER] == 0
+    assert found[EAGER, COMPILED] == 1000, "its cases beside each other, in no block so far"
+    assert found[EAGER, COMPILED, BF16] == 2000, "with a third case beside them they are measured anew"

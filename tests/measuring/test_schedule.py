@@ -77,7 +77,7 @@ def _sweep(
             preset=QUICK,
             images=(),
             work=tmp_path,
-            start_worker=lambda case, caches: start(case),
+            start_worker=lambda case, caches, limit_s: start(case),
             observer=watcher,
             clock=iter(range(0, 10_000, 7)).__next__,
         ).run()
@@ -270,25 +270,29 @@ class Silence:
 
 
 def _race(
-    tmp_path: Path, start: Callable[[Case], Any], *, deadline: float | None = None
+    tmp_path: Path,
+    start: Callable[[Case], Any],
+    *,
+    deadline: float | None = None,
+    cases: tuple[Case, ...] = CASES,
 ) -> tuple[Result, ...]:
     path = tmp_path / "results.sqlite"
     now = iter(range(10_000_000))
     with writing(path) as store:
         session = store.open_session(machine(), preset="standard", images="x", command=["run"], fresh=False)
         sweep = Sweep(
-            cases=CASES,
+            cases=cases,
             store=store,
             session=session,
             preset=STANDARD,
             images=(),
             work=tmp_path,
-            start_worker=lambda case, caches: start(case),
+            start_worker=lambda case, caches, limit_s: start(case),
             observer=Watcher(path),
             clock=lambda: float(next(now)),
         )
-        sweep.run()
-        sweep.race(Silence(), deadline)
+        if sweep.run(deadline):
+            sweep.race(Silence(), deadline)
         return store.results(session.identifier)
 
 
@@ -354,3 +358,31 @@ def test_a_full_disk_is_no_finding_about_the_case(tmp_path: Path, folder_ready: 
         _sweep(tmp_path, start)
     with reading(tmp_path / "results.sqlite") as store:
         assert store.results(1) == ()
+
+
+@pytest.mark.parametrize("unequal", [{"cores_busy": 1.1}, {"threads": "2"}])
+def test_a_case_that_takes_more_threads_than_the_others_has_no_time(
+    tmp_path: Path, folder_ready: None, unequal: dict[str, Any]
+) -> None:
+    _, results = _sweep(tmp_path, lambda case: FakeWorker(**(unequal if case == CASES[0] else {})))
+    assert results[0].failure is not None
+    assert "1 threads were asked for" in results[0].failure.message
+    assert all(result.failure is None for result in results[1:])
+
+
+def test_a_case_added_later_has_blocks_beside_the_others(tmp_path: Path, folder_ready: None) -> None:
+    def start(case: Case) -> FakeWorker:
+        return FakeWorker({"torch_eager": 100.0, "torch_compile": 50.0}[case.recipe.runtime.name])
+
+    _race(tmp_path, start, cases=CASES[:3])
+    results = _race(tmp_path, start, cases=CASES)
+    added = next(result for result in results if result.case == CASES[3])
+    partner = next(result for result in results if result.case == CASES[1])
+    assert len(added.blocks) == 8
+    assert added.blocks.keys() <= partner.blocks.keys()
+
+
+def test_a_budget_ends_the_part_alone_too(tmp_path: Path, folder_ready: None) -> None:
+    results = _race(tmp_path, lambda case: FakeWorker(), deadline=30.0)
+    assert 0 < len(results) < len(CASES)
+    assert all(not result.blocks for result in results)

@@ -7,7 +7,7 @@ import gc
 import numpy as np
 
 from tests.fakes import MS, FakeClock, FakeSession
-from unetbench.measuring.timing import timed_runs
+from unetbench.measuring.timing import no_garbage_collection, timed_runs
 
 IMAGES = [np.full((1, 3, 2, 2), index, np.float32) for index in range(3)]
 
@@ -55,6 +55,7 @@ def test_no_garbage_is_collected_while_timing() -> None:
 
     clock = FakeClock()
     session = Watching(clock, bind_ns=0, run_ns=[], read_ns=0)
-    timed_runs(session, IMAGES, at_least=1, at_most=1, limit_ns=0, clock=clock, cpu_clock=clock)
+    with no_garbage_collection():
+        timed_runs(session, IMAGES, at_least=1, at_most=1, limit_ns=0, clock=clock, cpu_clock=clock)
     assert seen == [False]
     assert gc.isenabled()

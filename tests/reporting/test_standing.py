@@ -129,6 +129,24 @@ def test_two_machines_compare_ratios_to_the_reference_only() -> None:
     assert "machines differ" in next(comparison.lines(told))
 
 
+def test_what_report_does_not_state_compare_does_not_either() -> None:
+    side = _side(_results())
+    loud = comparison.Side(session=side.session, results=side.results, quiet=False)
+    (told,) = comparison.recipes(loud, EAGER.recipe, COMPILED.recipe)
+    assert told.pair.verdict == "not decided"
+    assert told.reason == "not quiet"
+    told_of_two = list(comparison.stores(side, loud))
+    assert {each.pair.verdict for each in told_of_two} == {"not decided"}
+    assert not comparison.slower_than(told_of_two, 0.001)
+
+
+def test_slower_by_a_share_is_certain_or_not_said() -> None:
+    slower = {of: ratio * 1.035 for of, ratio in RATIOS.items()}
+    told = list(comparison.stores(_side(_results()), _side(_results(seed=2, ratios=slower))))
+    assert {each.pair.verdict for each in told} == {"faster"}
+    assert not comparison.slower_than(told, 0.03), "3 % is inside its interval"
+
+
 def test_a_quick_session_has_no_verdicts_to_compare() -> None:
     side = _side(_results())
     quick = comparison.Side(

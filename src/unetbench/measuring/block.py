@@ -18,6 +18,7 @@ from unetbench.measuring.preset import Preset
 from unetbench.records import Case, Measurement, Parity, RewriteReport, Turn
 from unetbench.stats import disturbed, waiting_share
 
+_BUSY_MARGIN = 0.05  # cores over the threads asked for: what clocks and the interpreter add
 MANY_RUNS = 1_000_000  # where a time limit ends them, not a number
 
 
@@ -25,6 +26,7 @@ MANY_RUNS = 1_000_000  # where a time limit ends them, not a number
 class Loaded:
     """What is known of a case in a live worker, until its measurement is complete."""
 
+    threads: int  # asked for
     costs: dict[str, Any]
     rewrites: tuple[RewriteReport, ...]
     first_run_ns: int = 0
@@ -57,6 +59,7 @@ class Loaded:
         """Return the measurement of what was timed, after a last look at memory and at the answers."""
         run_peak = worker.ask("memory", on_phase=on_phase, reset=False)["peak_rss_bytes"]
         answer = worker.ask("check", on_phase=on_phase, inputs=inputs)
+        _refuse_other_threads(self.threads, answer["in_force"], timed)
         return Measurement(
             **self.costs,
             rewrites=self.rewrites,
@@ -85,12 +88,12 @@ def tell_load(worker: Worker, case: Case, folder: Path) -> None:
 
 
 def loaded(
-    worker: Worker, *, on_phase: Callable[[str], None], on_tick: Callable[[], None] | None = None
+    worker: Worker, case: Case, *, on_phase: Callable[[str], None], on_tick: Callable[[], None] | None = None
 ) -> Loaded:
     """Wait until a case is loaded and return its costs."""
     answer = worker.answer(on_phase=on_phase, on_tick=on_tick)
     rewrites = msgspec.convert(answer.pop("rewrites"), tuple[RewriteReport, ...])
-    return Loaded(costs=answer, rewrites=rewrites)
+    return Loaded(threads=case.threads, costs=answer, rewrites=rewrites)
 
 
 def measure(
@@ -112,7 +115,7 @@ def measure(
         return worker.ask(do, on_phase=on_phase, **arguments)
 
     tell_load(worker, case, folder)
-    state = loaded(worker, on_phase=on_phase, on_tick=on_tick)
+    state = loaded(worker, case, on_phase=on_phase, on_tick=on_tick)
     on_phase("checking")
     state.first_run(worker)
     on_phase("warming up")
@@ -144,6 +147,18 @@ def _quietly_timed(
         if not disturbed(share) or len(rejected) == preset.attempts - 1:
             return timed, share, tuple(rejected)
         rejected.append(tuple(timed["run_ns"]))
+
+
+def _refuse_other_threads(asked: int, in_force: dict[str, str], timed: dict[str, Any]) -> None:
+    """A case that takes more of the machine than the others is not compared with them."""
+    told = in_force.get("threads", str(asked))
+    busy = timed["cpu_ns"] / max(1, sum(timed["run_ns"]))
+    if told != str(asked) or busy > asked + _BUSY_MARGIN:
+        raise WorkerLost(
+            "measuring",
+            "unsupported",
+            f"{asked} threads were asked for, the runtime says {told} and kept {busy:.2f} cores busy",
+        )
 
 
 def _checked(answer: dict[str, Any]) -> Parity:

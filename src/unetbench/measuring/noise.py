@@ -12,19 +12,23 @@ from pathlib import Path
 
 _CPU_PRESSURE = re.compile(r"^some .*total=(\d+)$", re.MULTILINE)
 _THROTTLED = re.compile(r"^nr_throttled (\d+)$", re.MULTILINE)
+_NUMBER = re.compile(r"^(\d+)$", re.MULTILINE)
 _STEAL_FIELD = 8  # of the line `cpu  user nice system idle iowait irq softirq steal …` in /proc/stat
 
 
 def counters() -> dict[str, int | None]:
     """Return the counters that speak of neighbours, throttling and interruption.
 
-    Units: steal in kernel ticks (10 ms as a rule), pressure in microseconds, the others are counts.
+    Units: steal in kernel ticks (10 ms as a rule), pressure in microseconds, the first CPU's frequency in
+    kHz, the others are counts.
     """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "steal_ticks": _steal_ticks(),
         "throttled_periods": _matched(_THROTTLED, "/sys/fs/cgroup/cpu.stat"),
         "cpu_pressure_us": _matched(_CPU_PRESSURE, "/proc/pressure/cpu"),
+        "frequency_khz": _matched(_NUMBER, "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"),
+        "voluntary_switches": usage.ru_nvcsw,
         "involuntary_switches": usage.ru_nivcsw,
         "major_faults": usage.ru_majflt,
     }

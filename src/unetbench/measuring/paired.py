@@ -6,6 +6,7 @@ turns, not the process behind a worker; how long a block lasts depends on canari
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ class PairedBlock:
     """A block of a group's cases; `run` once."""
 
     cases: Sequence[Case]
+    group: str  # its stored name
     number: int
     seed: int
     folder: Path
@@ -64,7 +66,7 @@ class PairedBlock:
                 self._end(case, worker)
         known = [share for share in shares if share is not None]
         shared = Block(
-            group=self.cases[0].network_key(),
+            group=self.group,
             number=self.number,
             seed=self.seed,
             null_turns=tuple(self._null),
@@ -88,7 +90,7 @@ class PairedBlock:
 
     def _load(self, case: Case) -> None:
         worker = self._live[case]
-        self._loaded[case] = block.loaded(worker, on_phase=self.on_phase, on_tick=self.on_tick)
+        self._loaded[case] = block.loaded(worker, case, on_phase=self.on_phase, on_tick=self.on_tick)
         worker.pause()
 
     def _warm_up(self, case: Case) -> None:
@@ -180,7 +182,8 @@ class PairedBlock:
         except WorkerLost as lost:
             return Failure(stage=lost.stage, kind=lost.kind, message=lost.message)
         finally:
-            worker.pause()
+            with contextlib.suppress(WorkerLost):  # its turns are over: it is ended next
+                worker.pause()
 
     def _guarded(self, case: Case, act: Callable[[], None]) -> None:
         """Do something with a case that is still there; one that is lost leaves the block, the others stay."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from unetbench import verdicts
+from unetbench.keys import digest
 from unetbench.measuring.preset import Preset
-from unetbench.records import REFERENCE, Case, Result, Turn
+from unetbench.records import REFERENCE, Block, Case, Result, Turn
 from unetbench.samples import Sample
 from unetbench.stats import summary
 
@@ -27,7 +28,7 @@ _RUNS = 36  # of each case: nine turns of a warm-up and three
 
 Group = tuple[Case, ...]
 Turned = Mapping[Case, Mapping[int, Sequence[Turn]]]
-_PART = 1000  # numbers of a split group's parts are this far apart
+_APART = 1000  # between the block numbers of two groups: a number names one block of a session
 
 
 def groups(results: Iterable[Result], memory_bytes: int) -> tuple[Group, ...]:
@@ -60,6 +61,25 @@ def _parts(cases: Sequence[Case], peaks: Mapping[Case, int], room: float) -> lis
     return [*parts, part]
 
 
+def group_key(group: Group) -> str:
+    """Return the stored name of a group: other cases beside them make other blocks."""
+    return digest(("group", *sorted(case.key() for case in group)))
+
+
+def offsets(race_groups: Iterable[Group], blocks: Iterable[Block]) -> dict[Group, int]:
+    """Return what the block numbers of each group begin after: as before, or where no other's are."""
+    known = {block.group: (block.number - 1) // _APART * _APART for block in blocks}
+    free = max(known.values(), default=-_APART) + _APART
+    found = {}
+    for group in race_groups:
+        key = group_key(group)
+        if key not in known:
+            known[key] = free
+            free += _APART
+        found[group] = known[key]
+    return found
+
+
 def pairs_stated(count: int) -> int:
     """Return how many pairs a table of that many rows states: each with each other."""
     return max(1, count * (count - 1) // 2)
@@ -71,6 +91,7 @@ class Race:
 
     groups: Sequence[Group]
     preset: Preset
+    offsets: Mapping[Group, int]  # what the numbers of a group's blocks begin after
     turned: Turned  # the turns of every case, by block; whoever makes blocks adds to it
     alone: Mapping[Case, Result]  # what the cases took by themselves
     deadline: float | None = None
@@ -81,13 +102,9 @@ class Race:
     _racing: list[Group] = field(default_factory=list)
     _out: set[Group] = field(default_factory=set)
     _lost: set[Case] = field(default_factory=set)
-    _parts: dict[Group, int] = field(default_factory=dict)
     _spent_s: dict[Group, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for group in self.groups:
-            network = group[-1].network_key()
-            self._parts[group] = sum(each[-1].network_key() == network for each in self._parts)
         self._waiting = sorted(
             self.groups, key=lambda group: (not self.blocks(group), self._fastest_ms(group))
         )
@@ -109,7 +126,7 @@ class Race:
             self.cut_short = True
             return None
         cases = tuple(case for case in group if case not in self._lost)
-        return cases, self._parts[group] * _PART + fewest + 1
+        return cases, self.offsets[group] + fewest + 1
 
     def _running(self) -> dict[Group, int]:
         last = self.preset.looks[-1][0]
@@ -145,8 +162,8 @@ class Race:
 
     def blocks(self, group: Group) -> int:
         """Return how many blocks a group has."""
-        first = self._parts[group] * _PART
-        numbers = [n - first for case in group for n in self.turned.get(case, ()) if 0 < n - first < _PART]
+        first = self.offsets[group]
+        numbers = [n - first for case in group for n in self.turned.get(case, ()) if 0 < n - first < _APART]
         return max(numbers, default=0)
 
     def left_s(self) -> float:
@@ -182,9 +199,13 @@ class Race:
             for case in dict.fromkeys(case for group in self._racing for case in group)
             if self.turned.get(case) and case not in self._lost
         }
-        stated = pairs_stated(len(samples))
+        # Those that wait may still join the table: what is settled now must stay so.
+        stated = pairs_stated(len({case for group in self.groups for case in group} - self._lost))
+        gone = set(samples) - {case for group in self._running() for case in group}
         unsettled: set[Case] = set()
         for a, b in combinations(samples, 2):
+            if a in gone or b in gone:
+                continue  # no more blocks can pair with those of a group that has left
             found = verdicts.pair(samples[a], samples[b], pairs=stated, looks=self.preset.looks)
             if not found.settled:
                 unsettled |= {a, b}

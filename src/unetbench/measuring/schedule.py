@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from unetbench import quiet
 from unetbench.errors import StoreError, WorkerLost
 from unetbench.keys import digest
 from unetbench.measuring import reference
@@ -21,14 +22,15 @@ from unetbench.measuring.block import measure
 from unetbench.measuring.launch import Worker
 from unetbench.measuring.paired import CanaryReader, PairedBlock
 from unetbench.measuring.preset import Preset
-from unetbench.measuring.race import Race, Turned, groups
-from unetbench.records import Case, Failure, Measurement, Result, Session
+from unetbench.measuring.race import Group, Race, group_key, groups, offsets
+from unetbench.records import Case, Failure, Measurement, Result, Session, Turn
 from unetbench.stats import disturbed
 from unetbench.store import Store
 
 # Before a case of its kind has been timed: measured on 2 cores, import and build included.
 _EXPECTED_S = {"torch_eager": 12.0, "torch_compile": 40.0}
 _EXPECTED_OTHER_S = 30.0
+_LIMIT_FACTOR, _LEAST_LIMIT_S = 10.0, 60.0  # of a block's worker, over what the block is expected to take
 _POISON = 2  # runs that ended without a word, as by a crash of the machine, with the same case in hand
 _DISK_FULL = "No space left on device"  # a trouble of the machine, no finding about the case
 
@@ -65,26 +67,34 @@ class Sweep:
     preset: Preset
     images: Sequence[Path]
     work: Path
-    start_worker: Callable[[Case, Path | None], Worker]  # with the folder of its caches, kept where named
+    # With the folder of its caches, kept where named, and how long it may take to answer in all.
+    start_worker: Callable[[Case, Path | None, float | None], Worker]
     observer: Observer
     clock: Callable[[], float] = time.monotonic
     memory_bytes: int = 1 << 62  # granted to all processes of a block
     _spent_s: dict[str, list[float]] = field(default_factory=dict)
+    _null_turns: list[Turn] = field(default_factory=list)
 
-    def run(self) -> None:
-        """Measure every case that has no result yet, in order; each is stored before it is reported."""
+    def run(self, deadline: float | None = None) -> bool:
+        """Measure every case that has no result yet, in order; each is stored before it is reported.
+
+        Return whether there was time for all.
+        """
         results = {result.key: result for result in self.store.results(self.session.identifier)}
         waiting = [case for case in self.cases if not has_result(results.get(case.key()))]
         done = len(self.cases) - len(waiting)
         for index, case in enumerate(waiting):
+            if deadline is not None and self.clock() + self.expected_s(case) > deadline:
+                return False
             self.observer.started(case, sum(map(self.expected_s, waiting[index:])))
             start = self.clock()
             earlier = results.get(case.key())
-            with self.store.in_hand(self.session.identifier, [case]):
+            with self.store.in_hand(self.session.identifier, [case.key()]):
                 result = self._run_case(case, block=-len(earlier.alone) if earlier else 0)
             self._spent_s.setdefault(case.recipe.runtime.name, []).append(self.clock() - start)
             done += 1
             self.observer.finished(result, done, sum(map(self.expected_s, waiting[index + 1 :])))
+        return True
 
     def race(self, canary: CanaryReader, deadline: float | None) -> bool:
         """Make paired blocks of what has been measured alone until all is settled or the time is up.
@@ -93,15 +103,16 @@ class Sweep:
         """
         wanted = set(self.cases)
         results = {r.case: r for r in self.store.results(self.session.identifier) if r.case in wanted}
-        alone = dict(results)
         turned = {
             case: {number: m.turns for number, m in result.blocks.items()} for case, result in results.items()
         }
+        racing = groups(results.values(), self.memory_bytes)
         race = Race(
-            groups=groups(results.values(), self.memory_bytes),
+            groups=racing,
+            offsets=offsets(racing, self.store.blocks(self.session.identifier)),
             preset=self.preset,
             turned=turned,
-            alone=alone,
+            alone=dict(results),
             deadline=deadline,
             clock=self.clock,
             seed=self.session.identifier,
@@ -110,7 +121,7 @@ class Sweep:
             cases, number = step
             self.observer.started(cases[-1], race.left_s())
             start = self.clock()
-            outcomes = self._run_block(cases, number, turned, canary)
+            outcomes = self._run_block(race, cases, number, canary)
             race.took(cases, self.clock() - start)
             for case, outcome in outcomes.items():
                 if isinstance(outcome, Failure):
@@ -124,27 +135,49 @@ class Sweep:
         return not race.cut_short
 
     def _run_block(
-        self, cases: Sequence[Case], number: int, turned: Turned, canary: CanaryReader
+        self, race: Race, cases: Group, number: int, canary: CanaryReader
     ) -> dict[Case, Measurement | Failure]:
-        session = self.session.identifier
+        session, name = self.session.identifier, group_key(cases)
+        if self.store.interruptions(session).get(name, 0) >= _POISON:
+            lost = Failure(stage="starting", kind="crashed", message=_poisoned("a block of it"))
+            return {case: self._stored(case, lost, number) for case in cases}
         build = (number - 1) % self.preset.builds
+        limit_s = min(self.preset.case_limit_s, max(_LEAST_LIMIT_S, _LIMIT_FACTOR * race.expected_s(cases)))
         block = PairedBlock(
             cases=cases,
+            group=name,
             number=number,
-            seed=int(digest(("block", session, cases[0].network_key(), number)), 16) % (1 << 32),
+            seed=int(digest(("block", session, name, number)), 16) % (1 << 32),
             folder=self._reference(cases[0]),
-            start_worker=lambda case: self.start_worker(case, self._caches(case, build)),
+            start_worker=lambda case: self.start_worker(case, self._caches(case, build), limit_s),
             canary=canary,
             turns=self.preset.turns,
-            earlier={case: [t for turns in turned[case].values() for t in turns] for case in cases},
+            earlier={case: [t for turns in race.turned[case].values() for t in turns] for case in cases},
             on_phase=self.observer.phase,
             on_tick=self.observer.tick,
             clock=self.clock,
         )
-        with self.store.in_hand(session, cases):
+        with self.store.in_hand(session, [name]):
             shared, outcomes = block.run()
+            for outcome in outcomes.values():
+                if isinstance(outcome, Failure):
+                    _refuse_full_disk(outcome.message)
             self.store.append_block(session, shared, outcomes, block.logs)
+        self._note_quiet_level(cases[0].threads, shared.null_turns)
         return outcomes
+
+    def _stored(self, case: Case, failure: Failure, number: int) -> Failure:
+        self.store.append(self.session.identifier, case, failure, block=number)
+        return failure
+
+    def _note_quiet_level(self, threads: int, turns: Sequence[Turn]) -> None:
+        """Keep how quiet the machine was at its quietest; after each block, since a run may be killed."""
+        self._null_turns.extend(turns)
+        session = self.session.identifier
+        known = self.store.facts(session).get(quiet.FACT, {})
+        levels = [known[str(threads)]] if str(threads) in known else []
+        if now := quiet.level(self._null_turns):
+            self.store.note(session, quiet.FACT, known | {str(threads): quiet.lowest([*levels, now])})
 
     def _caches(self, case: Case, build: int) -> Path | None:
         """Where what was compiled for a case stays for its blocks; nothing stays where there are none."""
@@ -166,7 +199,7 @@ class Sweep:
             caches = self._caches(case, build=0)
             if caches is not None:
                 shutil.rmtree(caches, ignore_errors=True)  # an earlier run's: cold is cold
-            worker = self.start_worker(case, caches)
+            worker = self.start_worker(case, caches, None)
             try:
                 outcome = measure(
                     worker,
@@ -180,11 +213,7 @@ class Sweep:
                 worker.end()
                 log = worker.log_tail()
         except WorkerLost as lost:
-            if _DISK_FULL in lost.message:
-                raise StoreError(
-                    f"the disk is full ({lost.message}): what was shown is stored; make room, "
-                    "then the same command goes on from there."
-                ) from lost
+            _refuse_full_disk(lost.message)
             outcome = Failure(stage=lost.stage, kind=lost.kind, message=lost.message)
         session = self.session.identifier
         self.store.append(session, case, outcome, block=block, log_tail=log)
@@ -196,16 +225,14 @@ class Sweep:
         """A case that took the whole run down with it twice is not tried a third time."""
         ended = self.store.interruptions(self.session.identifier).get(case.key(), 1) - 1  # this run's own
         if ended >= _POISON:
-            raise WorkerLost(
-                "starting", "crashed", f"{ended} runs were lost with this case in hand; --fresh tries again"
-            )
+            raise WorkerLost("starting", "crashed", _poisoned("this case"))
 
     def _reference(self, case: Case) -> Path:
         """Return the folder of the network's weights, inputs and answers, made in a process of its own."""
         folder = self.work / case.network_key()
         if reference.ready(folder):
             return folder
-        worker = self.start_worker(case, None)
+        worker = self.start_worker(case, None, None)
         try:
             worker.ask(
                 "reference",
@@ -219,6 +246,18 @@ class Sweep:
         finally:
             worker.end()
         return folder
+
+
+def _refuse_full_disk(message: str) -> None:
+    if _DISK_FULL in message:
+        raise StoreError(
+            f"the disk is full ({message}): what was shown is stored; make room, "
+            "then the same command goes on from there."
+        )
+
+
+def _poisoned(what: str) -> str:
+    return f"{_POISON} runs were lost with {what} in hand; --fresh tries again"
 
 
 def expected_s(case: Case) -> float:

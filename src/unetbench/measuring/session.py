@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unetbench import machine, parts, photos, quiet
+from unetbench import machine, parts, photos
 from unetbench.errors import BadInput, WorkerLost
 from unetbench.measuring.launch import ProcessWorker
 from unetbench.measuring.preflight import Bf16, bf16, substituted
@@ -21,7 +21,7 @@ from unetbench.store import Store, writing
 
 _PROBE_LIMIT_S = 120.0
 
-StartWorker = Callable[..., ProcessWorker]  # (case or None, caches=None)
+StartWorker = Callable[..., ProcessWorker]  # (case or None, caches=None, limit=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +77,8 @@ def run(
                 observer=watcher,
                 memory_bytes=machine.granted_memory_bytes(),
             )
-            sweep.run()
             deadline = None if plan.budget_s is None else began + plan.budget_s
-            settled = not plan.preset.looks or _race(sweep, store, deadline)
+            settled = sweep.run(deadline) and (not plan.preset.looks or _race(sweep, deadline))
         finally:
             watcher.close()
         if settled:
@@ -88,19 +87,15 @@ def run(
         return tuple(result for result in store.results(session.identifier) if result.key in wanted)
 
 
-def _race(sweep: Sweep, store: Store, deadline: float | None) -> bool:
-    """Make the paired blocks, and note how quiet this machine was in them at its quietest."""
+def _race(sweep: Sweep, deadline: float | None) -> bool:
+    """Make the paired blocks, with canaries on as many threads as the cases have."""
     from unetbench.measuring.canary import Canary
 
-    threads = sweep.cases[0].threads
-    canary = Canary(threads)
+    canary = Canary(sweep.cases[0].threads)
     try:
         return sweep.race(canary, deadline)
     finally:
         canary.close()
-        turns = [turn for block in store.blocks(sweep.session.identifier) for turn in block.null_turns]
-        if level := quiet.level(turns):
-            store.note(sweep.session.identifier, quiet.FACT, {"threads": threads, "level_ns": level})
 
 
 def _runnable(
@@ -141,11 +136,11 @@ def _probe(start: StartWorker, case: Case | None) -> dict[str, Any]:
 def _worker_starter(scratch: Path, limit_s: float) -> StartWorker:
     memory_bytes = machine.granted_memory_bytes()
 
-    def start(case: Case | None, caches: Path | None = None) -> ProcessWorker:
+    def start(case: Case | None, caches: Path | None = None, limit: float | None = None) -> ProcessWorker:
         return ProcessWorker(
             threads=case.threads if case else machine.granted_cores(),
             memory_bytes=memory_bytes,
-            limit_s=limit_s,
+            limit_s=limit or limit_s,
             scratch=scratch,
             online=case is not None and case.network.weights == "pretrained",
             caches=caches,

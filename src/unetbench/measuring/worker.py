@@ -75,7 +75,22 @@ class Turns:
 
     def run(self, at_least: int, at_most: int, limit_ns: int) -> dict[str, Any]:
         """Run the inputs in turn and return the raw times; the last answers stay readable."""
-        before = noise.counters()
+        with timing.no_garbage_collection():
+            before = noise.counters()
+            samples = self._timed(at_least, at_most, limit_ns)
+            after = noise.counters()
+        return {**msgspec.to_builtins(samples), "before": before, "after": after}
+
+    def turn(self, warmup_ns: int, runs: int) -> dict[str, Any]:
+        """Warm up for at least one run and that long, then time some runs, without a pause between."""
+        with timing.no_garbage_collection():
+            before = noise.counters()
+            warm = self._timed(1, _MANY, warmup_ns)
+            samples = self._timed(runs, runs, 0)
+            after = noise.counters()
+        return {**msgspec.to_builtins(samples), "before": before, "after": after, "warmup_ns": warm.run_ns}
+
+    def _timed(self, at_least: int, at_most: int, limit_ns: int) -> timing.Samples:
         samples = timing.timed_runs(
             self._live,
             self._images,
@@ -87,13 +102,7 @@ class Turns:
         )
         self._next += len(samples.run_ns)
         self._bound = (self._next - 1) % len(self._images)
-        after = noise.counters()
-        return {**msgspec.to_builtins(samples), "before": before, "after": after}
-
-    def turn(self, warmup_ns: int, runs: int) -> dict[str, Any]:
-        """Warm up for at least one run and that long, then time some runs, without a pause between."""
-        warm = self.run(at_least=1, at_most=_MANY, limit_ns=warmup_ns)
-        return self.run(at_least=runs, at_most=runs, limit_ns=0) | {"warmup_ns": warm["run_ns"]}
+        return samples
 
     def read(self) -> dict[str, Any]:
         """Compare the last answer with the reference's, where that input has one."""

@@ -64,8 +64,8 @@ class Turn:
 class Block:
     """What the cases of a group share in one block: their order's seed and the turns of the null runtime."""
 
-    group: str  # the network key of its cases
-    number: int  # from 1
+    group: str  # the name of the cases that are in it together
+    number: int  # of the session: no other group has it
     seed: int
     null_turns: tuple[Turn, ...]
     pss_bytes: int | None  # of all its processes together
@@ -126,6 +126,11 @@ class Machine:
     virtualisation: str | None
     governor: str | None
     versions: tuple[tuple[str, str], ...]
+
+    def differs_from(self, other: Machine) -> tuple[str, ...]:
+        """Return the facts that forbid comparing times; kernel, memory and versions may differ."""
+        names = ("cpu", "instruction_sets", "cores", "logical_cpus", "virtualisation", "governor")
+        return tuple(name for name in names if getattr(self, name) != getattr(other, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

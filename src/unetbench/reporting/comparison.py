@@ -13,13 +13,10 @@ from pathlib import Path
 
 from unetbench import verdicts
 from unetbench.errors import BadInput
-from unetbench.records import REFERENCE, Case, Machine, Recipe, Result, Session
+from unetbench.records import REFERENCE, Case, Recipe, Result, Session
+from unetbench.reporting.standing import of_session
 from unetbench.samples import LEAST_BLOCKS, Sample
 from unetbench.store import reading
-
-_SAME_MACHINE = tuple(
-    name for name in Machine.__dataclass_fields__ if name not in ("kernel", "versions", "memory_bytes")
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +35,7 @@ class Side:
 
     session: Session
     results: tuple[Result, ...]
+    quiet: bool = True
 
     @property
     def looks(self) -> verdicts.Looks:
@@ -45,11 +43,14 @@ class Side:
 
     @property
     def samples(self) -> dict[Case, Sample]:
-        return {
+        """The blocks of each case that is steady."""
+        found = {
             result.case: Sample({number: m.turns for number, m in result.blocks.items()})
             for result in self.results
             if result.failure is None and result.blocks
         }
+        times = {case: verdicts.steady(sample, self.looks) for case, sample in found.items()}
+        return {case: sample for case, sample in found.items() if (time := times[case]) and not time.unsteady}
 
 
 def compared(first: str, second: str, store: Path) -> Iterator[Compared]:
@@ -79,7 +80,10 @@ def side(text: str) -> Side:
             raise BadInput(
                 f"unknown session {chosen}: {str(path)!r} holds {', '.join(map(str, sessions)) or 'none'}."
             )
-        return Side(session=sessions[chosen], results=store.results(chosen))
+        results = store.results(chosen)
+        return Side(
+            session=sessions[chosen], results=results, quiet=of_session(store, sessions[chosen], results)[1]
+        )
 
 
 def lines(told: Sequence[Compared]) -> Iterator[str]:
@@ -122,6 +126,7 @@ def recipes(side: Side, first: Recipe, second: Recipe) -> Iterator[Compared]:
         )
     for case, other in both:
         pair = verdicts.pair(samples[case], samples[other], pairs=len(both), looks=side.looks)
+        pair = _unless_loud(pair, side)
         yield Compared(name=_place(case), pair=pair, relative=False, reason=_why(pair))
 
 
@@ -132,7 +137,7 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
     """
     for side in (first, second):
         _refuse_quick(side)
-    differing = different_facts(first.session.machine, second.session.machine)
+    differing = first.session.machine.differs_from(second.session.machine)
     a, b = first.samples, second.samples
     cases = [case for case in a if case in b and not (differing and case.recipe == REFERENCE)]
     if not cases:
@@ -145,23 +150,18 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
             logs = _to_reference(a, case, first.looks), _to_reference(b, case, second.looks)
         else:
             logs = _quiet_logs(a[case], first.looks), _quiet_logs(b[case], second.looks)
-        pair = _unpaired(logs[0], logs[1], pairs=len(cases))
+        pair = _unless_loud(_unpaired(logs[0], logs[1], pairs=len(cases)), first, second)
         yield Compared(
             name=f"{_place(case)} {case.recipe}", pair=pair, relative=bool(differing), reason=_why(pair)
         )
 
 
-def different_facts(first: Machine, second: Machine) -> tuple[str, ...]:
-    """Return the facts that must agree before times are compared, and do not."""
-    return tuple(name for name in _SAME_MACHINE if getattr(first, name) != getattr(second, name))
-
-
 def slower_than(compared: Sequence[Compared], share: float) -> tuple[Compared, ...]:
-    """Return what became slower beyond doubt, and by at least that share."""
+    """Return what became slower by at least that share, beyond doubt: the whole interval says so."""
     return tuple(
         each
         for each in compared
-        if each.pair.verdict == "faster" and each.pair.ratio is not None and each.pair.ratio >= 1.0 + share
+        if each.pair.verdict == "faster" and each.pair.low is not None and each.pair.low >= 1.0 + share
     )
 
 
@@ -181,6 +181,13 @@ def _unpaired(first: Sequence[float], second: Sequence[float], *, pairs: int) ->
     if min(len(first), len(second)) < LEAST_BLOCKS:
         return verdicts.Pair()
     return verdicts.unpaired(first, second, alpha=verdicts.LOOKS[0][1] / pairs)
+
+
+def _unless_loud(pair: verdicts.Pair, *sides: Side) -> verdicts.Pair:
+    """On a machine that was never quiet nothing is decided."""
+    if all(side.quiet for side in sides):
+        return pair
+    return replace(pair, verdict="not decided", state="not quiet")
 
 
 def _why(pair: verdicts.Pair) -> str:

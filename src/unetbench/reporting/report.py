@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from unetbench import quiet
 from unetbench.errors import BadInput
-from unetbench.records import Result, Session, Turn
+from unetbench.records import Result, Session
 from unetbench.reporting import certificate as certificates
 from unetbench.reporting import files
 from unetbench.reporting.rows import Row, fastest_per_network, rows
-from unetbench.reporting.standing import NONE, Standings, standings
+from unetbench.reporting.standing import NONE, Standings, of_session
 from unetbench.reporting.table import shown_columns
 from unetbench.store import Store
-from unetbench.verdicts import LOOKS_OF
 
 _GIB = 1 << 30
 _QUICK = "Quick preset: medians and quartiles of one process; neighbouring rows may change places when measured again."
@@ -114,8 +113,7 @@ def report(store: Store, *, session: int | None = None) -> Report:
             f"unknown session {chosen}: {str(store.path)!r} holds {', '.join(map(str, sessions))}; name one of them."
         )
     results = store.results(chosen)
-    quiet_here = _was_quiet(store, sessions, chosen)
-    said = standings(results, LOOKS_OF.get(sessions[chosen].preset, ()), quiet=quiet_here)
+    said, quiet_here = of_session(store, sessions[chosen], results)
     return Report(
         session=sessions[chosen],
         rows=rows(results, said),
@@ -126,29 +124,12 @@ def report(store: Store, *, session: int | None = None) -> Report:
     )
 
 
-def _was_quiet(store: Store, sessions: Mapping[int, Session], chosen: int) -> bool:
-    """Whether the session's quiet level is near the lowest on record for this machine and thread count."""
-    facts = {number: store.facts(number).get(quiet.FACT) for number in sessions}
-    own = facts[chosen]
-    if own is None:
-        return True  # no blocks, so no verdicts either
-    levels = [
-        fact["level_ns"]
-        for number, fact in facts.items()
-        if fact and fact["threads"] == own["threads"] and sessions[number].machine == sessions[chosen].machine
-    ]
-    record = quiet.lowest(levels)
-    return record is None or not quiet.above_record(own["level_ns"], record)
-
-
 def _own_canaries(store: Store, results: Iterable[Result], session: int) -> tuple[str, ...]:
-    null: dict[str, list[Turn]] = {}
-    for block in store.blocks(session):
-        null.setdefault(block.group, []).extend(block.null_turns)
+    null = {block.number: block.null_turns for block in store.blocks(session)}
     found = []
     for result in results:
         own = quiet.level(turn for each in result.blocks.values() for turn in each.turns)
-        nobody = quiet.level(null.get(result.case.network_key(), ())) if own else None
+        nobody = quiet.level(turn for number in result.blocks for turn in null.get(number, ()))
         if own and nobody and quiet.disturbs_its_canary(own, nobody):
             found.append(result.case.name)
     return tuple(found)

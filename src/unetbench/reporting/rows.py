@@ -187,6 +187,8 @@ def _row(result: Result) -> Row:
     if result.failure is not None:
         failure = result.failure
         return replace(row, status=failure.kind, reason=f"{failure.stage}: {failure.message}")
+    if not result.alone:
+        return replace(row, status="not run", reason="what it did by itself was lost with a damaged store")
     return _measured(row, case, result.alone[-1])
 
 

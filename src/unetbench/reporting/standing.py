@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+from unetbench import quiet as quietness
 from unetbench import verdicts
-from unetbench.records import REFERENCE, Case, Result
+from unetbench.records import REFERENCE, Case, Result, Session
 from unetbench.samples import Sample
+from unetbench.store import Store
 
 Pairs = Mapping[tuple[str, str], verdicts.Pair]  # by the keys of both
 
@@ -95,6 +97,25 @@ def _against(key: str, reference: str | None, pairs: Pairs) -> verdicts.Pair | N
     if (key, reference) in pairs:
         return pairs[key, reference]
     return swapped(pairs[reference, key]) if (reference, key) in pairs else None
+
+
+def was_quiet(store: Store, session: Session, threads: int) -> bool:
+    """Return whether a session's quiet level is near the lowest on record for its machine and threads."""
+    levels = {
+        each.identifier: fact[str(threads)]
+        for each in store.sessions()
+        if not each.machine.differs_from(session.machine)
+        and str(threads) in (fact := store.facts(each.identifier).get(quietness.FACT) or {})
+    }
+    own, record = levels.get(session.identifier), quietness.lowest(levels.values())
+    return own is None or record is None or not quietness.above_record(own, record)
+
+
+def of_session(store: Store, session: Session, results: Sequence[Result]) -> tuple[Standings, bool]:
+    """Return what a stored session's blocks say, and whether the machine was quiet enough to say it."""
+    threads = next((result.case.threads for result in results if result.blocks), 0)
+    is_quiet = was_quiet(store, session, threads)
+    return standings(results, verdicts.LOOKS_OF.get(session.preset, ()), quiet=is_quiet), is_quiet
 
 
 def swapped(pair: verdicts.Pair) -> verdicts.Pair:
