@@ -199,3 +199,19 @@ def test_two_sessions_are_compared_as_welch_does() -> None:
 def test_without_blocks_there_is_nothing_to_say() -> None:
     assert pair(Sample({}), _sample([100.0] * 8)) == Pair()
     assert steady(Sample({})) is None
+
+
+def test_blocks_that_were_not_quiet_are_too_few_for_a_verdict() -> None:
+    loud = [
+        Turn(
+            order=0,
+            before_ns=(1000, 1000),
+            after_ns=(1000, 1000),
+            run_ns=(100,),
+            counters={"cpu_pressure_us": 10},
+        )
+    ]
+    sample = Sample({**_sample([100.0] * 5).blocks, **dict.fromkeys((6, 7, 8), loud * 8)})
+    said = pair(sample, _sample([200.0] * 8))
+    assert (said.verdict, said.state, said.blocks) == ("not decided", "too few quiet blocks", 5)
+    assert not said.settled

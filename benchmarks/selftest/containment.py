@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -115,7 +114,7 @@ def _zoo(scratch: Path) -> list[Figure]:
 
 def _alive(pid: int) -> bool:
     try:
-        os.kill(pid, signal.Signals(0))
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(") ")[2][0]

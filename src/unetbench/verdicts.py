@@ -25,6 +25,7 @@ POWER = 0.8  # at which the smallest difference that would be found is stated
 _NS_PER_MS = 1e6
 
 Word = Literal["faster", "slower", "the same", "not decided"]
+State = Literal["", "load-dependent", "precision not reached", "too few quiet blocks", "not quiet"]
 Looks = Sequence[tuple[int, float]]
 
 
@@ -40,7 +41,7 @@ class Pair:
     alpha: float | None = None  # spent at that look, after division by the pairs stated
     verdict: Word = "not decided"  # of the first against the second
     detectable: float | None = None  # the relative difference that would be found 4 times in 5
-    state: Literal["", "load-dependent", "precision not reached", "not quiet"] = ""
+    state: State = ""
 
     @property
     def settled(self) -> bool:
@@ -86,11 +87,12 @@ def pair(first: Sample, second: Sample, *, pairs: int = 1, looks: Looks = LOOKS)
         return Pair(ungated=ungated)
     estimate = fmean(logs)
     if look is None or len(logs) < LEAST_BLOCKS:
-        return Pair(ratio=math.exp(estimate), ungated=ungated, blocks=len(logs))
+        why: State = "too few quiet blocks" if look else ""
+        return Pair(ratio=math.exp(estimate), ungated=ungated, blocks=len(logs), state=why)
     alpha = look[1] / pairs
     half = student_t.quantile(alpha, len(logs) - 1) * stdev(logs) / math.sqrt(len(logs))
     word = _word(estimate - half, estimate + half)
-    state: Literal["", "load-dependent", "precision not reached"] = ""
+    state: State = ""
     other = _by_regression(a, b, used)
     if other is not None and abs(other - estimate) > AGREEMENT and word != _word(other - half, other + half):
         word, state = "not decided", "load-dependent"

@@ -14,7 +14,7 @@ from rich.text import Text
 from unetbench.records import REFERENCE
 from unetbench.reporting.rows import Row
 
-_OF_BLOCKS = ("rank", "99 % ms", "its interval", "verdict")  # columns that need paired blocks
+_OF_BLOCKS = ("rank", "99 % ms", "speed-up interval", "verdict")  # columns that need paired blocks
 _OF_ONE_PROCESS = "25–75 % ms"  # stands in their place where there are none
 _SAID_ONCE = ("decoder", "size")  # columns that stand above the table where all rows agree
 
@@ -70,7 +70,7 @@ COLUMNS = (
     Column(name="images/s", text=lambda row: _figure(row.images_per_s, ".1f"), leaves=4),
     Column(name="peak MB", text=lambda row: _figure(row.peak_mb, ".0f"), leaves=6),
     Column(name="speed-up", text=lambda row: _figure(row.speedup, ".2f"), leaves=2),
-    Column(name="its interval", text=_speedup_interval, leaves=3),
+    Column(name="speed-up interval", text=_speedup_interval, leaves=3),
     Column(name="verdict", text=lambda row: row.verdict, leaves=2, left=True),
     Column(name="img/s per M", text=lambda row: _figure(row.images_per_s_per_m, ".2f"), leaves=11),
     Column(name="error", text=lambda row: _figure(row.relative_error, ".0e"), leaves=3),
