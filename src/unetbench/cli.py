@@ -91,6 +91,8 @@ def _run(options: Namespace, given: list[str]) -> int:
         budget_s=budget_s,
     )
     results = session.run(plan, partial(live.observer, console=Console(), write=_line, title=suite.title))
+    if not results:
+        raise BadInput(f"--budget {options.budget} ended before a case could be measured: give more time.")
     _show(options)
     return 1 if any(result.failed for result in results) else 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.samples import case
-from unetbench.measuring.preflight import bf16, substituted
+from unetbench.measuring.preflight import bf16, int8, substituted
 
 HARDWARE = {"fp32_ms": 10.0, "bf16_ms": 4.0}
 EMULATED = {"fp32_ms": 10.0, "bf16_ms": 680.0}
@@ -68,3 +68,9 @@ def test_the_reason_names_the_recipe_that_stands_in() -> None:
     assert str(skipped.recipe) == "torch_compile/bf16+reparameterize"
     assert "torch_compile/fp32+reparameterize is measured in its place" in failure.message
     assert failure.stage == "preflight"
+
+
+def test_int8_goes_where_the_cpu_multiplies_bytes() -> None:
+    probe = {"int8_product_ms": 3.0, "fp32_product_ms": 1.0}
+    assert int8(("avx2", "amx_int8"), probe).startswith("int8 go: amx_int8; torch's own product took 3 ×")
+    assert int8(("avx2",), {}) == "int8 no-go: no instructions that multiply bytes"
