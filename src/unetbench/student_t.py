@@ -15,7 +15,10 @@ _CONVERGED = 1e-15
 
 def two_sided_p(t: float, df: float) -> float:
     """Return the probability of a value further from zero than `t`."""
-    return _incomplete_beta(df / 2.0, 0.5, df / (df + t * t))
+    square = t * t
+    if square < 1.0:  # near zero the other tail keeps the digits
+        return 1.0 - _incomplete_beta(0.5, df / 2.0, square / (df + square))
+    return _incomplete_beta(df / 2.0, 0.5, df / (df + square))
 
 
 @cache
