@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -145,25 +147,22 @@ def test_a_time_has_an_interval_over_blocks() -> None:
     assert (time.blocks, time.dropped_turns, time.unsteady) == (20, 0, False)
 
 
-def _warming(random: Random, slow_turns: int, turns: int = 12) -> Sample:
-    (case,) = blocks(random, [Simulated()], Machine(contention=0.0, turns=turns), 20)
-    slowed = {
-        number: [
-            Turn(
-                order=turn.order,
-                before_ns=turn.before_ns,
-                after_ns=turn.after_ns,
-                run_ns=tuple(round(ns * (1.10 if place < slow_turns else 1.0)) for ns in turn.run_ns),
-            )
-            for place, turn in enumerate(each)
-        ]
-        for number, each in case.items()
-    }
-    return Sample(slowed)
+def _slowed(seed: int, factor: Callable[[int], float]) -> Sample:
+    """Blocks without neighbours whose turns are slower by a factor of their place."""
+    (case,) = blocks(Random(seed), [Simulated()], Machine(contention=0.0), 20)
+    return Sample(
+        {
+            number: [
+                replace(turn, run_ns=tuple(round(ns * factor(place)) for ns in turn.run_ns))
+                for place, turn in enumerate(turns)
+            ]
+            for number, turns in case.items()
+        }
+    )
 
 
 def test_leading_turns_that_still_warm_up_are_dropped() -> None:
-    time = steady(_warming(Random(4), slow_turns=2))
+    time = steady(_slowed(4, lambda place: 1.10 if place < 2 else 1.0))
     assert time is not None
     assert time.dropped_turns >= 2
     assert not time.unsteady
@@ -171,20 +170,7 @@ def test_leading_turns_that_still_warm_up_are_dropped() -> None:
 
 
 def test_a_time_that_does_not_settle_is_unsteady() -> None:
-    (case,) = blocks(Random(5), [Simulated()], Machine(contention=0.0), 20)
-    drifting = {
-        number: [
-            Turn(
-                order=turn.order,
-                before_ns=turn.before_ns,
-                after_ns=turn.after_ns,
-                run_ns=tuple(round(ns * (1 + 0.03 * place)) for ns in turn.run_ns),
-            )
-            for place, turn in enumerate(turns)
-        ]
-        for number, turns in case.items()
-    }
-    time = steady(Sample(drifting))
+    time = steady(_slowed(5, lambda place: 1 + 0.03 * place))
     assert time is not None
     assert time.unsteady
 

@@ -7,9 +7,23 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
+from unetbench.measuring.launch import ProcessWorker
 from unetbench.measuring.worker import Turns, main
+
+
+def zoo_worker(scratch: Path, *, limit_s: float, memory_bytes: int) -> ProcessWorker:
+    """Start such a process, as the parent starts workers."""
+    return ProcessWorker(
+        threads=1,
+        memory_bytes=memory_bytes,
+        limit_s=limit_s,
+        scratch=scratch,
+        online=False,
+        module="tests.zoo_worker",
+    )
 
 
 class Zoo(Turns):

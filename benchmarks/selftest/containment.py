@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,10 +12,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from figures import Figure, publish
 
-from unetbench.errors import WorkerLost
-from unetbench.measuring.launch import ProcessWorker
-
 _ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(_ROOT))
+
+from tests.zoo_worker import zoo_worker  # noqa: E402
+
+from unetbench.errors import WorkerLost  # noqa: E402
+from unetbench.measuring.launch import ProcessWorker  # noqa: E402
+
 _CAP = 1 << 30
 _LIMIT_S = 3.0
 _ZOO: dict[str, tuple[str, dict[str, object], str]] = {
@@ -46,14 +51,7 @@ def main() -> None:
 
 
 def _worker(scratch: Path, limit_s: float = 60.0) -> ProcessWorker:
-    return ProcessWorker(
-        threads=1,
-        memory_bytes=_CAP,
-        limit_s=limit_s,
-        scratch=scratch,
-        online=False,
-        module="tests.zoo_worker",
-    )
+    return zoo_worker(scratch, limit_s=limit_s, memory_bytes=_CAP)
 
 
 def _lost(worker: ProcessWorker, do: str, **arguments: object) -> str:

@@ -19,7 +19,7 @@ _REGRESSION_LOG = math.log(1.3)  # louder turns tell nothing of the quiet machin
 _STILL = 0.01  # canaries that move by less than 1 % have no slope worth following
 _DRIFT = 0.005  # a leading part that differs by less is no warm-up worth dropping
 _DRIFT_ALPHA = 0.001
-_ROUNDS = 1000  # a block's number modulo this is its round: parts of a split group count from 1001, 2001 …
+ROUNDS = 1000  # a block's number modulo this is its round: the groups of a session count from 1, 1001, 2001 …
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Sample:
 
     def by_round(self) -> dict[int, int]:
         """Return a block's number for each round; the first part's where a split group has several."""
-        return {number % _ROUNDS: number for number in sorted(self.blocks, reverse=True)}
+        return {number % ROUNDS: number for number in sorted(self.blocks, reverse=True)}
 
 
 def _seen(blocks: Mapping[int, Sequence[Turn]], dropped: int | None) -> Seen | None:

@@ -70,6 +70,11 @@ def look_at(blocks: int, looks: Looks = LOOKS) -> tuple[int, float] | None:
     return reached[-1] if reached else None
 
 
+def pairs_stated(count: int) -> int:
+    """Return how many pairs a table of that many rows states: each with each other."""
+    return max(1, count * (count - 1) // 2)
+
+
 def pair(first: Sample, second: Sample, *, pairs: int = 1, looks: Looks = LOOKS) -> Pair:
     """Compare two cases by the blocks that both have; of different groups, by the blocks of one round.
 
@@ -90,7 +95,7 @@ def pair(first: Sample, second: Sample, *, pairs: int = 1, looks: Looks = LOOKS)
         why: State = "too few quiet blocks" if look else ""
         return Pair(ratio=math.exp(estimate), ungated=ungated, blocks=len(logs), state=why)
     alpha = look[1] / pairs
-    half = student_t.quantile(alpha, len(logs) - 1) * stdev(logs) / math.sqrt(len(logs))
+    half = _half_width(logs, alpha)
     word = _word(estimate - half, estimate + half)
     state: State = ""
     other = _by_regression(a, b, used)
@@ -118,6 +123,13 @@ def log_ratios(first: Sample, second: Sample, looks: Looks = LOOKS) -> list[floa
     used = matched[: look[0]] if look else []
     a, b = _both(first, second, used)
     return _differences(a.quiet_log, b.quiet_log, used) if a and b else []
+
+
+def quiet_logs(sample: Sample, looks: Looks = LOOKS) -> list[float]:
+    """Return the log of each block's quiet median, up to the last look; none before the first."""
+    look = look_at(len(sample.blocks), looks)
+    seen = sample.seen(tuple(sorted(sample.blocks))[: look[0]]) if look else None
+    return list(seen.quiet_log.values()) if seen else []
 
 
 def unpaired(first: Sequence[float], second: Sequence[float], *, alpha: float) -> Pair:
@@ -149,7 +161,7 @@ def steady(sample: Sample, looks: Looks = LOOKS) -> Steady | None:
     low = high = None
     if look is not None and len(logs) >= LEAST_BLOCKS:
         # Looking spends α here too: the interval is that of its look, of 99 % over all of them.
-        half = student_t.quantile(look[1], len(logs) - 1) * stdev(logs) / math.sqrt(len(logs))
+        half = _half_width(logs, look[1])
         low, high = math.exp(middle - half) / _NS_PER_MS, math.exp(middle + half) / _NS_PER_MS
     turns = [turn for number in seen.every_log for turn in sample.blocks[number][seen.dropped :]]
     return Steady(
@@ -193,6 +205,11 @@ def _differences(
     first: Mapping[int, float], second: Mapping[int, float], used: list[tuple[int, int]]
 ) -> list[float]:
     return [second[b] - first[a] for a, b in used if a in first and b in second]
+
+
+def _half_width(logs: Sequence[float], alpha: float) -> float:
+    """Half of the t interval over blocks that errs with that probability."""
+    return student_t.quantile(alpha, len(logs) - 1) * stdev(logs) / math.sqrt(len(logs))
 
 
 def _word(low: float, high: float) -> Word:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.zoo_worker import zoo_worker
 from unetbench.errors import WorkerLost
 from unetbench.measuring.launch import ProcessWorker
 
@@ -19,14 +20,7 @@ MEMORY = 2 << 30
 
 
 def _worker(tmp_path: Path, *, limit_s: float = LIMIT_S, memory_bytes: int = MEMORY) -> ProcessWorker:
-    return ProcessWorker(
-        threads=1,
-        memory_bytes=memory_bytes,
-        limit_s=limit_s,
-        scratch=tmp_path,
-        online=False,
-        module="tests.zoo_worker",
-    )
+    return zoo_worker(tmp_path, limit_s=limit_s, memory_bytes=memory_bytes)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -46,6 +47,25 @@ class OneAtATime(FakeWorker):
         return super().ask(do, **arguments)
 
 
+def _block(
+    start: Callable[[Case], FakeWorker], canary: FakeCanary, *, turns: Turns | None = None, seed: int = 1
+) -> PairedBlock:
+    return PairedBlock(
+        cases=CASES,
+        group="g",
+        number=3,
+        seed=seed,
+        folder=Path("nowhere"),
+        start_worker=start,
+        canary=canary,
+        turns=turns or Turns(),
+        earlier={},
+        on_phase=lambda name: None,
+        on_tick=lambda: None,
+        clock=iter(range(10_000_000)).__next__,
+    )
+
+
 def _run(
     *, turns: Turns | None = None, loud_share: float = 0.0, seed: int = 1, **fails: tuple[str, Any, str]
 ) -> tuple[Block, dict[Case, Measurement | Failure], dict[Case, FakeWorker]]:
@@ -57,20 +77,7 @@ def _run(
         workers[started] = worker
         return worker
 
-    block = PairedBlock(
-        cases=CASES,
-        group="g",
-        number=3,
-        seed=seed,
-        folder=Path("nowhere"),
-        start_worker=start,
-        canary=FakeCanary(workers, loud_share),
-        turns=turns or Turns(),
-        earlier={},
-        on_phase=lambda name: None,
-        on_tick=lambda: None,
-        clock=iter(range(10_000_000)).__next__,
-    )
+    block = _block(start, FakeCanary(workers, loud_share), turns=turns, seed=seed)
     shared, outcomes = block.run()
     return shared, outcomes, workers
 
@@ -139,11 +146,7 @@ def test_an_interruption_ends_every_process() -> None:
     def start(started: Case) -> FakeWorker:
         return workers.setdefault(started, FakeWorker())
 
-    block = PairedBlock(
-        cases=CASES, group="g", number=1, seed=1, folder=Path("nowhere"), start_worker=start,
-        canary=Interrupting(workers), turns=Turns(), earlier={}, on_phase=lambda name: None,
-        on_tick=lambda: None, clock=iter(range(10_000_000)).__next__,
-    )  # fmt: skip
+    block = _block(start, Interrupting(workers))
     with pytest.raises(KeyboardInterrupt):
         block.run()
     assert all(worker.ended for worker in workers.values())
@@ -160,11 +163,7 @@ def test_a_worker_that_cannot_be_stopped_is_lost_not_timed_beside_the_others() -
         kind = Unstoppable if started == CASES[1] else FakeWorker
         return workers.setdefault(started, kind())
 
-    block = PairedBlock(
-        cases=CASES, group="g", number=1, seed=1, folder=Path("nowhere"), start_worker=start,
-        canary=FakeCanary(workers), turns=Turns(), earlier={}, on_phase=lambda name: None,
-        on_tick=lambda: None, clock=iter(range(10_000_000)).__next__,
-    )  # fmt: skip
+    block = _block(start, FakeCanary(workers))
     _, outcomes = block.run()
     assert isinstance(outcomes[CASES[1]], Failure)
     assert isinstance(outcomes[CASES[0]], Measurement)

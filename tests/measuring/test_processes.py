@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.zoo_worker import zoo_worker
 from unetbench.errors import WorkerLost
 from unetbench.measuring import processes
-from unetbench.measuring.launch import ProcessWorker
 
 _SPIN = """
 import subprocess, sys, threading
@@ -45,19 +45,8 @@ def test_facts_of_a_process_that_is_gone_are_unknown() -> None:
     assert processes.facts(2**22 + 1) == {"pss_bytes": None, "migrations": None, "major_faults": None}
 
 
-def _worker(tmp_path: Path) -> ProcessWorker:
-    return ProcessWorker(
-        threads=1,
-        memory_bytes=4 << 30,
-        limit_s=30.0,
-        scratch=tmp_path,
-        online=False,
-        module="tests.zoo_worker",
-    )
-
-
 def test_a_paused_worker_takes_no_cpu_and_goes_on_when_resumed(tmp_path: Path) -> None:
-    worker = _worker(tmp_path)
+    worker = zoo_worker(tmp_path, limit_s=30.0, memory_bytes=4 << 30)
     try:
         worker.ask("echo", on_phase=lambda name: None, value=1)
         worker.pause()
@@ -72,7 +61,7 @@ def test_a_paused_worker_takes_no_cpu_and_goes_on_when_resumed(tmp_path: Path) -
 
 
 def test_a_paused_worker_is_ended_at_once(tmp_path: Path) -> None:
-    worker = _worker(tmp_path)
+    worker = zoo_worker(tmp_path, limit_s=30.0, memory_bytes=4 << 30)
     worker.ask("echo", on_phase=lambda name: None, value=1)
     worker.pause()
     start = time.monotonic()
@@ -81,7 +70,7 @@ def test_a_paused_worker_is_ended_at_once(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_died_cannot_be_paused(tmp_path: Path) -> None:
-    worker = _worker(tmp_path)
+    worker = zoo_worker(tmp_path, limit_s=30.0, memory_bytes=4 << 30)
     try:
         with pytest.raises(WorkerLost):
             worker.ask("die_by", on_phase=lambda name: None, name="SIGSEGV")

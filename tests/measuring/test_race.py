@@ -8,8 +8,9 @@ from typing import Any
 from benchmarks.selftest.simulated import Machine, Simulated, block
 
 from tests.samples import case, measurement
+from unetbench import verdicts
 from unetbench.measuring.preset import RIGOROUS, STANDARD
-from unetbench.measuring.race import Group, Race, group_key, groups, offsets, pairs_stated
+from unetbench.measuring.race import Group, Race, group_key, groups, offsets
 from unetbench.records import Block, Case, Failure, Result, Turn
 
 EAGER, COMPILED, BF16 = (
@@ -114,21 +115,23 @@ def test_a_budget_is_kept_and_says_that_it_cut_the_race_short() -> None:
     assert race.cut_short
 
 
-def test_where_the_time_is_short_the_fastest_alone_are_raced() -> None:
-    alone = {EAGER: _result(EAGER, 100.0), COMPILED: _result(COMPILED, 90.0)}
-    alone |= {OTHER[0]: _result(OTHER[0], 50.0), OTHER[1]: _result(OTHER[1], 80.0)}
+def _raced_two_groups(*, deadline: float, block_s: float) -> tuple[Race, dict[Case, dict[int, list[Turn]]]]:
+    """Race two networks of which the second looks faster when measured alone."""
+    ms = {EAGER: 100.0, COMPILED: 90.0, OTHER[0]: 50.0, OTHER[1]: 80.0}
     ratios = {EAGER: 2.0, COMPILED: 1.5, OTHER[0]: 0.5, OTHER[1]: 0.8}
-    race, turned = _raced(((EAGER, COMPILED), OTHER), ratios, deadline=400.0, block_s=40.0, alone=alone)
+    alone = {each: _result(each, time) for each, time in ms.items()}
+    return _raced(((EAGER, COMPILED), OTHER), ratios, deadline=deadline, block_s=block_s, alone=alone)
+
+
+def test_where_the_time_is_short_the_fastest_alone_are_raced() -> None:
+    race, turned = _raced_two_groups(deadline=400.0, block_s=40.0)
     assert len(turned[OTHER[0]]) == 8
     assert not turned[EAGER]
     assert race.cut_short
 
 
 def test_time_that_is_left_goes_to_those_that_did_not_fit_at_first() -> None:
-    alone = {EAGER: _result(EAGER, 100.0), COMPILED: _result(COMPILED, 90.0)}
-    alone |= {OTHER[0]: _result(OTHER[0], 50.0), OTHER[1]: _result(OTHER[1], 80.0)}
-    ratios = {EAGER: 2.0, COMPILED: 1.5, OTHER[0]: 0.5, OTHER[1]: 0.8}
-    race, turned = _raced(((EAGER, COMPILED), OTHER), ratios, deadline=430.0, block_s=10.0, alone=alone)
+    race, turned = _raced_two_groups(deadline=430.0, block_s=10.0)
     assert len(turned[OTHER[0]]) == len(turned[EAGER]) == 8
     assert not race.cut_short
 
@@ -146,7 +149,7 @@ def test_a_case_that_is_lost_has_no_more_blocks_and_a_group_of_the_lost_none() -
 
 def test_rigorous_looks_once_and_every_pair_of_a_table_is_stated() -> None:
     assert RIGOROUS.looks == ((20, 0.01),)
-    assert [pairs_stated(n) for n in (1, 2, 3, 12)] == [1, 1, 3, 66]
+    assert [verdicts.pairs_stated(n) for n in (1, 2, 3, 12)] == [1, 1, 3, 66]
 
 
 def test_a_group_keeps_its_numbers_and_another_one_has_others() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tests.fakes import FakeWorker
 from unetbench.errors import StoreError
 from unetbench.machine import machine
 from unetbench.measuring import reference
-from unetbench.measuring.preset import QUICK, STANDARD
+from unetbench.measuring.preset import QUICK, STANDARD, Preset
 from unetbench.measuring.schedule import Sweep
 from unetbench.records import Case, Failure, Network, Recipe, Result
 from unetbench.reporting.rows import rows
@@ -70,18 +70,31 @@ def _sweep(
     watcher = Watcher(path)
     with writing(path) as store:
         session = _session(store, fresh)
-        Sweep(
-            cases=cases,
-            store=store,
-            session=session,
-            preset=QUICK,
-            images=(),
-            work=tmp_path,
-            start_worker=lambda case, caches, limit_s: start(case),
-            observer=watcher,
-            clock=iter(range(0, 10_000, 7)).__next__,
-        ).run()
+        ticks = iter(range(0, 10_000, 7))
+        _made(store, session, start, cases, QUICK, watcher, ticks).run()
         return watcher, store.results(session.identifier)
+
+
+def _made(
+    store: Store,
+    session: Any,
+    start: Callable[[Case], Any],
+    cases: tuple[Case, ...],
+    preset: Preset,
+    watcher: Watcher,
+    ticks: Iterator[int],
+) -> Sweep:
+    return Sweep(
+        cases=cases,
+        store=store,
+        session=session,
+        preset=preset,
+        images=(),
+        work=store.path.parent,
+        start_worker=lambda case, caches, limit_s: start(case),
+        observer=watcher,
+        clock=ticks.__next__,
+    )
 
 
 def _session(store: Store, fresh: bool) -> Any:
@@ -277,20 +290,9 @@ def _race(
     cases: tuple[Case, ...] = CASES,
 ) -> tuple[Result, ...]:
     path = tmp_path / "results.sqlite"
-    now = iter(range(10_000_000))
     with writing(path) as store:
         session = store.open_session(machine(), preset="standard", images="x", command=["run"], fresh=False)
-        sweep = Sweep(
-            cases=cases,
-            store=store,
-            session=session,
-            preset=STANDARD,
-            images=(),
-            work=tmp_path,
-            start_worker=lambda case, caches, limit_s: start(case),
-            observer=Watcher(path),
-            clock=lambda: float(next(now)),
-        )
+        sweep = _made(store, session, start, cases, STANDARD, Watcher(path), iter(range(10_000_000)))
         if sweep.run(deadline):
             sweep.race(Silence(), deadline)
         return store.results(session.identifier)

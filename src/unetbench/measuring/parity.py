@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from unetbench.records import Parity
+from unetbench.records import MARGIN_EDGES, Parity
 
 Floats = NDArray[np.floating[Any]]
 
@@ -24,7 +24,6 @@ SURE_MARGIN = 10.0  # in units of the error's RMS: beyond it no pixel may change
 LOW_PRECISION_COSINE = 0.99  # bf16
 LOW_PRECISION_AGREEMENT = 0.99
 UNCHANGED_ERROR = 1e-2  # of the largest logit: bf16 sums in another order move one by a bf16 step or two
-MARGIN_EDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of the histogram, in units of the error's RMS
 VACUOUS_SHARE = 0.999  # one answer on more of the pixels says nothing
 
 

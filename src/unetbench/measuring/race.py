@@ -16,7 +16,7 @@ from unetbench import verdicts
 from unetbench.keys import digest
 from unetbench.measuring.preset import Preset
 from unetbench.records import REFERENCE, Block, Case, Result, Turn
-from unetbench.samples import Sample
+from unetbench.samples import ROUNDS, Sample
 from unetbench.stats import summary
 
 _MEMORY_SHARE = 0.6  # of the memory granted, for all processes of a block
@@ -28,7 +28,6 @@ _RUNS = 36  # of each case: nine turns of a warm-up and three
 
 Group = tuple[Case, ...]
 Turned = Mapping[Case, Mapping[int, Sequence[Turn]]]
-_APART = 1000  # between the block numbers of two groups: a number names one block of a session
 
 
 def groups(results: Iterable[Result], memory_bytes: int) -> tuple[Group, ...]:
@@ -68,21 +67,16 @@ def group_key(group: Group) -> str:
 
 def offsets(race_groups: Iterable[Group], blocks: Iterable[Block]) -> dict[Group, int]:
     """Return what the block numbers of each group begin after: as before, or where no other's are."""
-    known = {block.group: (block.number - 1) // _APART * _APART for block in blocks}
-    free = max(known.values(), default=-_APART) + _APART
+    known = {block.group: (block.number - 1) // ROUNDS * ROUNDS for block in blocks}
+    free = max(known.values(), default=-ROUNDS) + ROUNDS
     found = {}
     for group in race_groups:
         key = group_key(group)
         if key not in known:
             known[key] = free
-            free += _APART
+            free += ROUNDS
         found[group] = known[key]
     return found
-
-
-def pairs_stated(count: int) -> int:
-    """Return how many pairs a table of that many rows states: each with each other."""
-    return max(1, count * (count - 1) // 2)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -163,7 +157,7 @@ class Race:
     def blocks(self, group: Group) -> int:
         """Return how many blocks a group has."""
         first = self.offsets[group]
-        numbers = [n - first for case in group for n in self.turned.get(case, ()) if 0 < n - first < _APART]
+        numbers = [n - first for case in group for n in self.turned.get(case, ()) if 0 < n - first < ROUNDS]
         return max(numbers, default=0)
 
     def left_s(self) -> float:
@@ -200,7 +194,7 @@ class Race:
             if self.turned.get(case) and case not in self._lost
         }
         # Those that wait may still join the table: what is settled now must stay so.
-        stated = pairs_stated(len({case for group in self.groups for case in group} - self._lost))
+        stated = verdicts.pairs_stated(len({case for group in self.groups for case in group} - self._lost))
         gone = set(samples) - {case for group in self._running() for case in group}
         unsettled: set[Case] = set()
         for a, b in combinations(samples, 2):

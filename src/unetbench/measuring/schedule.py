@@ -103,9 +103,7 @@ class Sweep:
         """
         wanted = set(self.cases)
         results = {r.case: r for r in self.store.results(self.session.identifier) if r.case in wanted}
-        turned = {
-            case: {number: m.turns for number, m in result.blocks.items()} for case, result in results.items()
-        }
+        turned = {case: result.turns for case, result in results.items()}
         racing = groups(results.values(), self.memory_bytes)
         race = Race(
             groups=racing,

@@ -6,6 +6,7 @@ from unetbench.records.asked import Case as Case
 from unetbench.records.asked import Choice as Choice
 from unetbench.records.asked import Network as Network
 from unetbench.records.asked import Recipe as Recipe
+from unetbench.records.found import MARGIN_EDGES as MARGIN_EDGES
 from unetbench.records.found import Block as Block
 from unetbench.records.found import Failure as Failure
 from unetbench.records.found import Machine as Machine

@@ -11,6 +11,8 @@ from typing import Literal
 from unetbench.errors import FailureKind
 from unetbench.records.asked import Case
 
+MARGIN_EDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of Parity.margins, in units of the error's RMS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewriteReport:
@@ -164,6 +166,11 @@ class Result:
     def blocks(self) -> dict[int, Measurement]:
         """Those of paired blocks, by the block's number: what verdicts are made of."""
         return {each.block: each for each in self.measurements if each.turns}
+
+    @property
+    def turns(self) -> dict[int, tuple[Turn, ...]]:
+        """The turns of each block, by the block's number."""
+        return {number: each.turns for number, each in self.blocks.items()}
 
     @property
     def failed(self) -> bool:

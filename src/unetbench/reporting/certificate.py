@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from unetbench.errors import BadInput, unknown
-from unetbench.records import Measurement, Result, Session
+from unetbench.records import MARGIN_EDGES, Measurement, Result, Session
 from unetbench.reporting.rows import Row, rewrite_proof
 from unetbench.reporting.table import milliseconds
 
-_MARGINS = ("1", "3", "10", "30", "100", "300")  # measuring.parity.MARGIN_EDGES, in RMS errors
 _BAR = 30  # characters of the histogram's longest bar
 
 
@@ -68,7 +68,8 @@ def _agreement(measurement: Measurement) -> Iterator[tuple[str, str]]:
     if parity.margins:
         yield "", f"largest error of a logit: {parity.largest_error:.1e} of the logits' spread"
         yield "margins", "pixels by how sure the reference is, in RMS errors"
-        edges = [f"≤ {_MARGINS[0]}", *map("{}–{}".format, _MARGINS, _MARGINS[1:]), f"> {_MARGINS[-1]}"]
+        between = (f"{low:g}–{high:g}" for low, high in pairwise(MARGIN_EDGES))
+        edges = [f"≤ {MARGIN_EDGES[0]:g}", *between, f"> {MARGIN_EDGES[-1]:g}"]
         total = sum(parity.margins) or 1
         for edge, count in zip(edges, parity.margins, strict=True):
             yield "", f"{edge:>8}  {count / total:7.2%}  {'█' * round(_BAR * count / max(parity.margins))}"

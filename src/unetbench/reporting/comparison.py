@@ -14,7 +14,7 @@ from pathlib import Path
 from unetbench import verdicts
 from unetbench.errors import BadInput
 from unetbench.records import REFERENCE, Case, Recipe, Result, Session
-from unetbench.reporting.standing import of_session
+from unetbench.reporting.standing import was_quiet
 from unetbench.samples import LEAST_BLOCKS, Sample
 from unetbench.store import reading
 
@@ -45,7 +45,7 @@ class Side:
     def samples(self) -> dict[Case, Sample]:
         """The blocks of each case that is steady."""
         found = {
-            result.case: Sample({number: m.turns for number, m in result.blocks.items()})
+            result.case: Sample(result.turns)
             for result in self.results
             if result.failure is None and result.blocks
         }
@@ -82,7 +82,7 @@ def side(text: str) -> Side:
             )
         results = store.results(chosen)
         return Side(
-            session=sessions[chosen], results=results, quiet=of_session(store, sessions[chosen], results)[1]
+            session=sessions[chosen], results=results, quiet=was_quiet(store, sessions[chosen], results)
         )
 
 
@@ -149,7 +149,7 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
         if differing:
             logs = _to_reference(a, case, first.looks), _to_reference(b, case, second.looks)
         else:
-            logs = _quiet_logs(a[case], first.looks), _quiet_logs(b[case], second.looks)
+            logs = verdicts.quiet_logs(a[case], first.looks), verdicts.quiet_logs(b[case], second.looks)
         pair = _unless_loud(_unpaired(logs[0], logs[1], pairs=len(cases)), first, second)
         yield Compared(
             name=f"{_place(case)} {case.recipe}", pair=pair, relative=bool(differing), reason=_why(pair)
@@ -163,13 +163,6 @@ def slower_than(compared: Sequence[Compared], share: float) -> tuple[Compared, .
         for each in compared
         if each.pair.verdict == "faster" and each.pair.low is not None and each.pair.low >= 1.0 + share
     )
-
-
-def _quiet_logs(sample: Sample, looks: verdicts.Looks) -> list[float]:
-    numbers = tuple(sorted(sample.blocks))
-    look = verdicts.look_at(len(numbers), looks)
-    seen = sample.seen(numbers[: look[0]]) if look else None
-    return list(seen.quiet_log.values()) if seen else []
 
 
 def _to_reference(samples: Mapping[Case, Sample], case: Case, looks: verdicts.Looks) -> list[float]:

@@ -194,6 +194,7 @@ def _row(result: Result) -> Row:
 
 def _measured(row: Row, case: Case, measurement: Measurement) -> Row:
     runs = summary(measurement.run_ns)
+    load_s = measurement.build_s + measurement.rewrite_s + measurement.prepare_s + measurement.first_run_s
     whole = summary(
         [
             sum(parts)
@@ -223,13 +224,9 @@ def _measured(row: Row, case: Case, measurement: Measurement) -> Row:
         agreement=measurement.parity.agreement,
         rewrites="; ".join(rewrite_proof(report) for report in measurement.rewrites if report.fired),
         first_run_s=measurement.first_run_s,
-        load_s=measurement.build_s + measurement.rewrite_s + measurement.prepare_s + measurement.first_run_s,
+        load_s=load_s,
         peak_load_mb=measurement.peak_load_bytes / 1e6,
         import_s=measurement.import_s,
-        cold_s=measurement.import_s
-        + measurement.build_s
-        + measurement.rewrite_s
-        + measurement.prepare_s
-        + measurement.first_run_s,
+        cold_s=measurement.import_s + load_s,
         artifact_mb=None if measurement.artifact_bytes is None else measurement.artifact_bytes / 1e6,
     )

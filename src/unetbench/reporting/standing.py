@@ -55,9 +55,7 @@ def standings(results: Sequence[Result], looks: verdicts.Looks, *, quiet: bool =
     nothing is decided.
     """
     samples = {
-        result.key: Sample({number: m.turns for number, m in result.blocks.items()})
-        for result in results
-        if result.blocks and result.failure is None
+        result.key: Sample(result.turns) for result in results if result.blocks and result.failure is None
     }
     if not looks or not samples:
         return NONE
@@ -80,7 +78,7 @@ def standings(results: Sequence[Result], looks: verdicts.Looks, *, quiet: bool =
 
 
 def _pairs(samples: Mapping[str, Sample], looks: verdicts.Looks, quiet: bool) -> Pairs:
-    stated = max(1, len(samples) * (len(samples) - 1) // 2)
+    stated = verdicts.pairs_stated(len(samples))
     said = {
         (a, b): verdicts.pair(samples[a], samples[b], pairs=stated, looks=looks)
         for a, b in combinations(samples, 2)
@@ -99,8 +97,9 @@ def _against(key: str, reference: str | None, pairs: Pairs) -> verdicts.Pair | N
     return swapped(pairs[reference, key]) if (reference, key) in pairs else None
 
 
-def was_quiet(store: Store, session: Session, threads: int) -> bool:
+def was_quiet(store: Store, session: Session, results: Sequence[Result]) -> bool:
     """Return whether a session's quiet level is near the lowest on record for its machine and threads."""
+    threads = next((result.case.threads for result in results if result.blocks), 0)
     levels = {
         each.identifier: fact[str(threads)]
         for each in store.sessions()
@@ -113,8 +112,7 @@ def was_quiet(store: Store, session: Session, threads: int) -> bool:
 
 def of_session(store: Store, session: Session, results: Sequence[Result]) -> tuple[Standings, bool]:
     """Return what a stored session's blocks say, and whether the machine was quiet enough to say it."""
-    threads = next((result.case.threads for result in results if result.blocks), 0)
-    is_quiet = was_quiet(store, session, threads)
+    is_quiet = was_quiet(store, session, results)
     return standings(results, verdicts.LOOKS_OF.get(session.preset, ()), quiet=is_quiet), is_quiet
 
 
