@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from torch import nn
 from unetbench import machine, parts, prepare
 from unetbench.errors import BadInput
 from unetbench.measuring.parity import EXACT_ERROR, compare, fault, relative_error
-from unetbench.runtimes import Session
+from unetbench.records import Choice
+from unetbench.runtimes import Artifact, Session
 
 Floats = NDArray[np.floating]
 
@@ -68,12 +71,30 @@ def _exact(index: int) -> Floats:
 
 
 def _session(name: str, precision: str = "fp32", *, options: str = "", threads: int = 1) -> Session:
+    """A fresh session on what was converted once."""
     part = parts.find("runtime", name)
     if part.missing:
         pytest.skip(f"{', '.join(part.missing)} is not installed")
     if precision == "bf16" and not machine.bf16_instructions():
         pytest.skip("bf16 is emulated on this machine: it has none of " + ", ".join(machine.BF16_SETS))
-    return prepare(_model(), IMAGES[0], runtime=name + options, precision=precision, threads=threads)
+    session: Session = part.module().load(_converted(name, precision, options, threads), threads=threads)
+    session.bind(IMAGES[0])
+    return session
+
+
+@cache
+def _converted(name: str, precision: str, options: str, threads: int) -> Artifact:
+    module = parts.find("runtime", name).module()
+    artifact: Artifact = module.convert(
+        _model(),
+        (IMAGES[0],),
+        precision=precision,
+        options=dict(Choice.parse(name + options).options),
+        threads=threads,
+        folder=None if module.IN_PROCESS else Path(mkdtemp(prefix="unetbench-test-")),
+        calibration=tuple(IMAGES),
+    )
+    return artifact
 
 
 def _answer(session: Session) -> NDArray[np.float32]:
@@ -146,10 +167,16 @@ def test_an_option_leaves_the_answer_exact(name: str, key: str, value: str) -> N
 
 def test_freezing_reaches_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(torch, "compile", lambda model, options: asked.append(options) or model)
+
+    def refuse(program: object, *, package_path: str, inductor_configs: dict[str, object]) -> None:
+        asked.append(inductor_configs)
+        raise RuntimeError("asked")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", refuse)
     for options in ("", "[freezing=0]", "[freezing=1]"):
-        _session("torch_compile", options=options)
-    assert asked == [None, None, {"freezing": True}]
+        with pytest.raises(RuntimeError, match="asked"):
+            _session("torch_compile", options=options)
+    assert asked == [{}, {}, {"freezing": True}]
 
 
 @cases

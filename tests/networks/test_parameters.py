@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unetbench import Network, rewrite
-from unetbench.networks.counting import parameters
+from unetbench.rewrites._ghost import parameters
 
 PUBLISHED = {
     "mobilenetv3_small_100": (3_414_209, 927_008),

@@ -82,9 +82,10 @@ class Loaded:
         )
 
 
-def tell_load(worker: Worker, case: Case, folder: Path) -> None:
+def tell_load(worker: Worker, case: Case, folder: Path, artifact: Path | None) -> None:
     """Tell a worker to load a case; `loaded` waits for it."""
-    worker.tell("load", case=msgspec.to_builtins(case), folder=str(folder))
+    converted = None if artifact is None else str(artifact)
+    worker.tell("load", case=msgspec.to_builtins(case), folder=str(folder), artifact=converted)
 
 
 def loaded(
@@ -100,12 +101,15 @@ def measure(
     worker: Worker,
     case: Case,
     folder: Path,
+    artifact: Path | None,
     preset: Preset,
     *,
     on_phase: Callable[[str], None],
     on_tick: Callable[[], None] | None = None,
 ) -> Measurement:
-    """Return the raw measurement of a case whose reference lies in `folder`, by a process that is alone.
+    """Return the raw measurement of a case by a process that is alone.
+
+    The reference lies in `folder`, what the runtime loads in `artifact`, where it does not prepare itself.
 
     Nothing ticks while runs are timed: a display that draws takes time from the case.
     Raises: WorkerLost with the status of the row, `wrong output` included: such a case has no time.
@@ -114,7 +118,7 @@ def measure(
     def ask(do: str, **arguments: Any) -> dict[str, Any]:
         return worker.ask(do, on_phase=on_phase, **arguments)
 
-    tell_load(worker, case, folder)
+    tell_load(worker, case, folder, artifact)
     state = loaded(worker, case, on_phase=on_phase, on_tick=on_tick)
     on_phase("checking")
     state.first_run(worker)

@@ -83,7 +83,6 @@ class ProcessWorker:
         limit_s: float,
         scratch: Path,
         online: bool,
-        caches: Path | None = None,
         module: str = "unetbench.measuring.worker",
     ) -> None:
         self._scratch = Path(mkdtemp(prefix="worker-", dir=scratch))
@@ -104,7 +103,7 @@ class ProcessWorker:
             stderr=subprocess.STDOUT,
             pass_fds=(commands_read, replies_write),
             start_new_session=True,
-            env=os.environ | _environment(threads, self._scratch, caches, online),
+            env=os.environ | _environment(threads, self._scratch, online),
         )  # fmt: skip
         os.close(commands_read)
         os.close(replies_write)
@@ -244,12 +243,9 @@ class ProcessWorker:
             os.killpg(self._process.pid, number)
 
 
-def _environment(threads: int, scratch: Path, caches: Path | None, online: bool) -> dict[str, str]:
-    """The variables of a worker: its threads, its caches, no network.
-
-    Caches are private, so that cold is cold, unless a folder is named: later blocks do not compile again.
-    """
+def _environment(threads: int, scratch: Path, online: bool) -> dict[str, str]:
+    """The variables of a worker: its threads, caches that are private so that cold is cold, no network."""
     count = str(threads)
     own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), count)
-    own |= {"TORCHINDUCTOR_CACHE_DIR": str((caches or scratch) / "inductor"), "TMPDIR": str(scratch)}
+    own |= {"TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"), "TMPDIR": str(scratch)}
     return own if online else own | {"HF_HUB_OFFLINE": "1"}

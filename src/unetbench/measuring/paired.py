@@ -37,7 +37,8 @@ class PairedBlock:
     group: str  # its stored name
     number: int
     seed: int
-    folder: Path
+    folder: Path  # of the reference
+    artifacts: Mapping[Case, Path | None]
     start_worker: Callable[[Case], Worker]
     canary: CanaryReader
     turns: Turns
@@ -81,12 +82,15 @@ class PairedBlock:
         began = self.clock()
         for case in self.cases:
             self._live[case] = self.start_worker(case)
-            self._guarded(case, lambda case=case: block.tell_load(self._live[case], case, self.folder))  # type: ignore[misc]
+            self._guarded(case, lambda case=case: self._tell_load(case))  # type: ignore[misc]
         for case in list(self._live):
             self._guarded(case, lambda case=case: self._load(case))  # type: ignore[misc]
         for case in list(self._live):
             self._guarded(case, lambda case=case: self._warm_up(case))  # type: ignore[misc]
             self._ready_s.append(self.clock() - began)
+
+    def _tell_load(self, case: Case) -> None:
+        block.tell_load(self._live[case], case, self.folder, self.artifacts[case])
 
     def _load(self, case: Case) -> None:
         worker = self._live[case]

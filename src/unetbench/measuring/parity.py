@@ -23,6 +23,7 @@ FULL_AGREEMENT = 0.999  # exact and near
 SURE_MARGIN = 10.0  # in units of the error's RMS: beyond it no pixel may change class
 LOW_PRECISION_COSINE = 0.99  # bf16
 LOW_PRECISION_AGREEMENT = 0.99
+INT8_AGREEMENT = 0.90  # a floor only: how much quality int8 costs is told beside every int8 time
 UNCHANGED_ERROR = 1e-2  # of the largest logit: bf16 sums in another order move one by a bf16 step or two
 VACUOUS_SHARE = 0.999  # one answer on more of the pixels says nothing
 
@@ -105,11 +106,19 @@ def fault(reference: Floats, answer: Floats, parity: Parity | None, precision: s
         return "the answer was not compared"
     if precision == "fp32":
         return _fp32_fault(parity)
+    if precision == "int8":
+        return _int8_fault(parity)
     if parity.cosine < LOW_PRECISION_COSINE or parity.agreement < LOW_PRECISION_AGREEMENT:
         return (
             f"cosine {parity.cosine:.4f} (at least {LOW_PRECISION_COSINE}), "
             f"agreement {parity.agreement:.2%} (at least {LOW_PRECISION_AGREEMENT:.0%})"
         )
+    return None
+
+
+def _int8_fault(parity: Parity) -> str | None:
+    if parity.agreement < INT8_AGREEMENT:
+        return f"agreement {parity.agreement:.2%}, less than the floor of {INT8_AGREEMENT:.0%} in int8"
     return None
 
 

@@ -22,7 +22,6 @@ from unetbench.stats import summary
 _MEMORY_SHARE = 0.6  # of the memory granted, for all processes of a block
 # Before a block was made, from what the cases took alone (measured on 2 cores):
 _START_S = 4.5  # processes start at once
-_PREPARE_S = 10.0  # at most, where a compiler finds its cache
 _WARM_UP_S = 2.5
 _RUNS = 36  # of each case: nine turns of a warm-up and three
 
@@ -176,7 +175,11 @@ class Race:
         for case in group:
             measured = self.alone[case].alone[-1]
             run_s = summary(measured.run_ns).median_ms / 1e3
-            seconds += min(measured.prepare_s, _PREPARE_S) + _WARM_UP_S + _RUNS * run_s
+            seconds += (
+                (measured.prepare_s if measured.load_s is None else measured.load_s)
+                + _WARM_UP_S
+                + _RUNS * run_s
+            )
         return seconds
 
     def _fastest_ms(self, group: Group) -> float:

@@ -33,6 +33,12 @@ def ready(folder: Path) -> bool:
         return False
 
 
+def weights_digest(folder: Path) -> str:
+    """Return the digest of a reference's weights."""
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    return str(facts["digests"][_FILES[0]])
+
+
 def images(folder: Path) -> list[Image]:
     """Return the inputs. Shapes: each (B, C, H, W), normalised."""
     return list(np.load(folder / "images.npy", allow_pickle=False))

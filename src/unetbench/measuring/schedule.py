@@ -5,22 +5,19 @@ It imports no torch, knows no process and prints nothing: tests drive it with a 
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
 from unetbench import quiet
 from unetbench.errors import StoreError, WorkerLost
 from unetbench.keys import digest
-from unetbench.measuring import reference
 from unetbench.measuring.block import measure
 from unetbench.measuring.launch import Worker
 from unetbench.measuring.paired import CanaryReader, PairedBlock
+from unetbench.measuring.preparing import Preparing
 from unetbench.measuring.preset import Preset
 from unetbench.measuring.race import Group, Race, group_key, groups, offsets
 from unetbench.records import Case, Failure, Measurement, Result, Session, Turn
@@ -67,8 +64,9 @@ class Sweep:
     preset: Preset
     images: Sequence[Path]
     work: Path
-    # With the folder of its caches, kept where named, and how long it may take to answer in all.
-    start_worker: Callable[[Case, Path | None, float | None], Worker]
+    cache: Path  # of artifacts, which outlast the run
+    # With how long it may take to answer in all, where that is not the preset's.
+    start_worker: Callable[[Case, float | None], Worker]
     observer: Observer
     clock: Callable[[], float] = time.monotonic
     memory_bytes: int = 1 << 62  # granted to all processes of a block
@@ -139,15 +137,18 @@ class Sweep:
         if self.store.interruptions(session).get(name, 0) >= _POISON:
             lost = Failure(stage="starting", kind="crashed", message=_poisoned("a block of it"))
             return {case: self._stored(case, lost, number) for case in cases}
-        build = (number - 1) % self.preset.builds
+        artifacts, lost_cases = self._artifacts(cases, (number - 1) % self.preset.builds)
+        if lost_cases:
+            return {case: self._stored(case, lost, number) for case, lost in lost_cases.items()}
         limit_s = min(self.preset.case_limit_s, max(_LEAST_LIMIT_S, _LIMIT_FACTOR * race.expected_s(cases)))
         block = PairedBlock(
             cases=cases,
             group=name,
             number=number,
             seed=int(digest(("block", session, name, number)), 16) % (1 << 32),
-            folder=self._reference(cases[0]),
-            start_worker=lambda case: self.start_worker(case, self._caches(case, build), limit_s),
+            folder=self._preparing.reference(cases[0]),
+            artifacts=artifacts,
+            start_worker=lambda case: self.start_worker(case, limit_s),
             canary=canary,
             turns=self.preset.turns,
             earlier={case: [t for turns in race.turned[case].values() for t in turns] for case in cases},
@@ -164,6 +165,18 @@ class Sweep:
         self._note_quiet_level(cases[0].threads, shared.null_turns)
         return outcomes
 
+    def _artifacts(self, cases: Group, build: int) -> tuple[dict[Case, Path | None], dict[Case, Failure]]:
+        """Return what the cases' runtimes load, and those that could not be converted again."""
+        found: dict[Case, Path | None] = {}
+        lost_cases = {}
+        for case in cases:
+            try:
+                found[case] = self._preparing.artifact(case, build)
+            except WorkerLost as lost:
+                _refuse_full_disk(lost.message)
+                lost_cases[case] = Failure(stage=lost.stage, kind=lost.kind, message=lost.message)
+        return found, lost_cases
+
     def _stored(self, case: Case, failure: Failure, number: int) -> Failure:
         self.store.append(self.session.identifier, case, failure, block=number)
         return failure
@@ -177,12 +190,6 @@ class Sweep:
         if now := quiet.level(self._null_turns):
             self.store.note(session, quiet.FACT, known | {str(threads): quiet.lowest([*levels, now])})
 
-    def _caches(self, case: Case, build: int) -> Path | None:
-        """Where what was compiled for a case stays for its blocks; nothing stays where there are none."""
-        if not self.preset.looks:
-            return None
-        return self.work / case.network_key() / f"{case.key()}-{build}"
-
     def expected_s(self, case: Case) -> float:
         """Return how long a case is likely to take: the mean of those before it with its runtime."""
         spent = self._spent_s.get(case.recipe.runtime.name)
@@ -193,16 +200,14 @@ class Sweep:
         log = ""
         try:
             self._refuse_poison(case)
-            folder = self._reference(case)
-            caches = self._caches(case, build=0)
-            if caches is not None:
-                shutil.rmtree(caches, ignore_errors=True)  # an earlier run's: cold is cold
-            worker = self.start_worker(case, caches, None)
+            folder, artifact = self._preparing.reference(case), self._preparing.artifact(case)
+            worker = self.start_worker(case, None)
             try:
                 outcome = measure(
                     worker,
                     case,
                     folder,
+                    artifact,
                     self.preset,
                     on_phase=self.observer.phase,
                     on_tick=self.observer.tick,
@@ -225,25 +230,17 @@ class Sweep:
         if ended >= _POISON:
             raise WorkerLost("starting", "crashed", _poisoned("this case"))
 
-    def _reference(self, case: Case) -> Path:
-        """Return the folder of the network's weights, inputs and answers, made in a process of its own."""
-        folder = self.work / case.network_key()
-        if reference.ready(folder):
-            return folder
-        worker = self.start_worker(case, None, None)
-        try:
-            worker.ask(
-                "reference",
-                on_phase=self.observer.phase,
-                on_tick=self.observer.tick,
-                case=msgspec.to_builtins(case),
-                folder=str(folder),
-                images=[str(path) for path in self.images],
-                inputs=self.preset.checked_inputs,
-            )
-        finally:
-            worker.end()
-        return folder
+    @property
+    def _preparing(self) -> Preparing:
+        return Preparing(
+            work=self.work,
+            cache=self.cache,
+            images=self.images,
+            checked_inputs=self.preset.checked_inputs,
+            start_worker=self.start_worker,
+            on_phase=self.observer.phase,
+            on_tick=self.observer.tick,
+        )
 
 
 def _refuse_full_disk(message: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from unetbench import machine, parts, photos
 from unetbench.errors import BadInput, WorkerLost
+from unetbench.measuring import artifacts
 from unetbench.measuring.launch import ProcessWorker
 from unetbench.measuring.preflight import Bf16, bf16, substituted
 from unetbench.measuring.preset import Preset
@@ -21,7 +22,7 @@ from unetbench.store import Store, writing
 
 _PROBE_LIMIT_S = 120.0
 
-StartWorker = Callable[..., ProcessWorker]  # (case or None, caches=None, limit=None)
+StartWorker = Callable[..., ProcessWorker]  # (case or None, limit=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,8 @@ def run(
     images = plan.images or photos.default_photos()
     for name in {case.recipe.runtime.name for case in plan.cases}:
         _installed(parts.find("runtime", name))
+    cache = artifacts.cache_folder()
+    artifacts.prune(cache)
     with writing(plan.store) as store, _work_folder(plan.store) as work:
         session = store.open_session(
             machine.machine(),
@@ -73,6 +76,7 @@ def run(
                 preset=plan.preset,
                 images=images,
                 work=work,
+                cache=cache,
                 start_worker=start,
                 observer=watcher,
                 memory_bytes=machine.granted_memory_bytes(),
@@ -136,14 +140,13 @@ def _probe(start: StartWorker, case: Case | None) -> dict[str, Any]:
 def _worker_starter(scratch: Path, limit_s: float) -> StartWorker:
     memory_bytes = machine.granted_memory_bytes()
 
-    def start(case: Case | None, caches: Path | None = None, limit: float | None = None) -> ProcessWorker:
+    def start(case: Case | None, limit: float | None = None) -> ProcessWorker:
         return ProcessWorker(
             threads=case.threads if case else machine.granted_cores(),
             memory_bytes=memory_bytes,
             limit_s=limit or limit_s,
             scratch=scratch,
             online=case is not None and case.network.weights == "pretrained",
-            caches=caches,
         )
 
     return start

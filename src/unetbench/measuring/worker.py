@@ -1,4 +1,4 @@
-"""One fresh process that serves turns over a pipe: probe, reference, load, bind, run, read, memory, quit.
+"""One fresh process that serves turns over a pipe: probe, reference, convert, load, bind, run, read, quit.
 
 It decides nothing about how long or how often: the parent does. It prints nothing: whatever a library
 writes to stdout goes to the log that the parent reads.
@@ -16,7 +16,6 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final
@@ -60,12 +59,25 @@ class Turns:
         reference.make(msgspec.convert(case, Case), Path(folder), paths, checked_inputs=inputs)
         return {}
 
-    def load(self, case: Mapping[str, Any], folder: str) -> dict[str, Any]:
-        """Build, rewrite, convert and load a case; the costs and counts are returned."""
+    def convert(self, case: Mapping[str, Any], folder: str, to: str, images: list[str]) -> dict[str, Any]:
+        """Build, rewrite and convert a case into a folder of its own."""
+        from unetbench.measuring import conversion
+
+        first = reference.images(Path(folder))[0]
+        files = [Path(image) for image in images]
+        return conversion.convert(
+            msgspec.convert(case, Case), Path(folder), Path(to), first, files, self._say
+        )
+
+    def load(self, case: Mapping[str, Any], folder: str, artifact: str | None) -> dict[str, Any]:
+        """Load what was converted, or build, rewrite and prepare it here; costs and counts are returned."""
         self._case = msgspec.convert(case, Case)
         self._images = reference.images(Path(folder))
         self._answers, self._eager_errors = reference.answers(Path(folder))
-        facts, self._session = _loaded(self._case, Path(folder), self._images, self._say)
+        if artifact is None:
+            facts, self._session = _prepared(self._case, Path(folder), self._images[:1], self._say)
+        else:
+            facts, self._session = _loaded(self._case, Path(artifact), self._say)
         return facts
 
     def bind(self, image: int) -> dict[str, Any]:
@@ -152,57 +164,45 @@ class Turns:
         return self._session
 
 
-def _loaded(
-    case: Case, folder: Path, images: list[Any], say: Callable[[Mapping[str, Any]], None]
+def _prepared(
+    case: Case, folder: Path, examples: list[Any], say: Callable[[Mapping[str, Any]], None]
 ) -> tuple[dict[str, Any], Session]:
-    clock = time.perf_counter
-    marks = [clock()]
-    say({"phase": "importing"})
-    from unetbench import parts
-    from unetbench.networks import counting
-    from unetbench.rewrites import rewrite
+    """Build a network and prepare it in this process: its runtime has nothing to write."""
+    from unetbench.measuring import conversion
 
-    runtime = parts.find("runtime", case.recipe.runtime.name).module()
-    marks.append(clock())
-    say({"phase": "building"})
-    size = case.network.image_size or (case.height_px, case.width_px)
-    weights = str(folder / "weights.safetensors")
-    model: Any = replace(case.network, image_size=size, weights=weights).build()
-    marks.append(clock())
-    model = rewrite(model, *map(str, case.recipe.rewrites))
-    marks.append(clock())
-    facts = {
-        "parameters": counting.parameters(model),
-        "encoder_parameters": counting.parameters(model.encoder),
-        "flop": counting.flop(model, images[0].shape),
-        "rewrites": msgspec.to_builtins(model.report),
-        "peak_build_bytes": memory.peak_rss_bytes(),
-    }
-    say({"phase": "compiling" if runtime.OPTIONS else "preparing"})
-    counted = clock()
-    artifact = runtime.convert(
-        model,
-        images[:1],
+    built = conversion.build(case, folder, examples[0].shape, say)
+    say({"phase": "preparing"})
+    start = time.perf_counter()
+    artifact = built.runtime.convert(
+        built.model,
+        examples,
         precision=case.recipe.precision,
         options=dict(case.recipe.runtime.options),
-        folder=None,
+        threads=case.threads,
     )
+    session: Session = built.runtime.load(artifact, threads=case.threads)
+    return built.facts | {"prepare_s": time.perf_counter() - start}, session
+
+
+def _loaded(
+    case: Case, place: Path, say: Callable[[Mapping[str, Any]], None]
+) -> tuple[dict[str, Any], Session]:
+    """Load what another process has converted; torch is imported only where the runtime is torch's."""
+    from unetbench import parts
+    from unetbench.measuring import artifacts
+    from unetbench.runtimes import Artifact
+
+    say({"phase": "loading"})
+    facts = artifacts.facts(place)
+    if facts is None:
+        raise RuntimeError("the artifact is not there, or damaged")
+    start = time.perf_counter()
+    runtime = parts.find("runtime", case.recipe.runtime.name).module()
+    options = dict(case.recipe.runtime.options)
+    artifact = Artifact(precision=case.recipe.precision, options=options, folder=place)
     session: Session = runtime.load(artifact, threads=case.threads)
-    costs = {
-        "import_s": marks[1] - marks[0],
-        "build_s": marks[2] - marks[1],
-        "rewrite_s": marks[3] - marks[2],
-        "prepare_s": clock() - counted,
-    }
-    return facts | costs | {"artifact_bytes": _artifact_bytes(artifact.folder)}, session
-
-
-def _artifact_bytes(folder: Path | None) -> int | None:
-    """The size of what the runtime loads; what Inductor compiled lies in its cache."""
-    place = folder or Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", ""))
-    if folder is None and not os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
-        return None
-    return sum(file.stat().st_size for file in place.rglob("*") if file.is_file()) or None
+    load_s = time.perf_counter() - start
+    return facts | {"prepare_s": facts["prepare_s"] + load_s, "load_s": load_s}, session
 
 
 def _serve(turns: Turns, commands: TextIOWrapper, say: Callable[[Mapping[str, Any]], None]) -> None:

@@ -24,13 +24,17 @@ class RewriteReport:
     modules_after: int
     parameters_before: int
     parameters_after: int
+    remaining: int | None = None  # of those offered, once it was applied; None in stores of earlier versions
+    flop_before: int | None = None  # of one run of the case's input; None where no input was named
+    flop_after: int | None = None
+    moved_bytes_before: int | None = None  # read and written by the operations of one run
+    moved_bytes_after: int | None = None
 
     @property
     def fired(self) -> bool:
-        return (self.modules_before, self.parameters_before) != (
-            self.modules_after,
-            self.parameters_after,
-        )
+        """Whether it changed anything: what there is, or how much is left to do."""
+        counts = (self.modules_before, self.parameters_before) != (self.modules_after, self.parameters_after)
+        return counts or (self.remaining is not None and self.remaining < self.offered)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,7 @@ class Measurement:
     turns: tuple[Turn, ...] = ()  # of a block: `run_ns` are theirs, in order
     block: int = 0  # its block's number; 0 where the process was alone
     peak_build_bytes: int | None = None  # VmHWM up to the end of build and rewrite
+    load_s: float | None = None  # of prepare_s: loading what was converted; None: prepared in the process
     artifact_bytes: int | None = None  # of the files that the runtime loads; None where there are none
 
 

@@ -2,8 +2,8 @@
 
 A file gives `TOLERANCE` (the relative error in fp64 that it promises not to exceed),
 `offered(network)` (how many modules it could act on) and `apply(network)`, which changes the network
-that it is given and returns it. Finding nothing to do is a recorded no-op; finding something that
-cannot be rewritten exactly raises Unsupported.
+that it is given and returns it; both take the values of `OPTIONS`, where it has any, by keyword. Finding
+nothing to do is a recorded no-op; finding something that cannot be rewritten exactly raises Unsupported.
 """
 
 from __future__ import annotations
@@ -18,36 +18,38 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def rewrite(model: nn.Module, *names: str) -> nn.Module:
+def rewrite(model: nn.Module, *names: str, shape: tuple[int, ...] | None = None) -> nn.Module:
     """Return a copy of a network with rewrites applied in order; `.report` says what each one did.
 
-    The given network is untouched.
-    Raises: BadInput for an unknown rewrite; Unsupported where one does not apply exactly.
+    The given network is untouched. With the shape of an input the operations and bytes of a run are
+    counted before and after.
+    Shapes: shape (B, C, H, W).
+    Raises: BadInput for an unknown rewrite or option; Unsupported where one does not apply exactly.
     """
     reports = list(getattr(model, "report", ()))
     copy = deepcopy(model)
+    found = _counted(copy, shape)
     for name in names:
-        part = parts.chosen("rewrite", Choice.parse(name)).module()
-        before = (_modules(copy), _parameters(copy))
-        offered = part.offered(copy)
-        copy = part.apply(copy)
+        choice = Choice.parse(name)
+        part = parts.chosen("rewrite", choice).module()
+        options = dict(choice.options)
+        before, offered = found, part.offered(copy, **options)
+        copy = part.apply(copy, **options)
+        found = _counted(copy, shape)
+        together = {f"{what}_before": count for what, count in before.items()}
+        together |= {f"{what}_after": count for what, count in found.items()}
         reports.append(
-            RewriteReport(
-                rewrite=name,
-                offered=offered,
-                modules_before=before[0],
-                modules_after=_modules(copy),
-                parameters_before=before[1],
-                parameters_after=_parameters(copy),
-            )
+            RewriteReport(rewrite=name, offered=offered, remaining=part.offered(copy, **options), **together)
         )
     copy.report = tuple(reports)  # type: ignore[assignment]
     return copy
 
 
-def _modules(model: nn.Module) -> int:
-    return sum(1 for _ in model.modules())
+def _counted(model: nn.Module, shape: tuple[int, ...] | None) -> dict[str, int]:
+    from unetbench.rewrites import _ghost  # torch is loaded where a network is rewritten, not before
 
-
-def _parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
+    counts = {"modules": sum(1 for _ in model.modules()), "parameters": _ghost.parameters(model)}
+    if shape is None:
+        return counts
+    run = _ghost.counts(model, shape)
+    return counts | {"flop": run.flop, "moved_bytes": run.moved_bytes}

@@ -2,8 +2,10 @@
 
 A file gives `PRECISIONS`, `REQUIRES` (third-party packages), `OPTIONS` (accepted values by key),
 `IN_PROCESS` (True where the artifact lives in memory, so that one process converts and loads),
-`convert(model, examples, *, precision, options, folder, calibration=None) -> Artifact` and
-`load(artifact, *, threads) -> Session`. Only the torch runtimes need torch to load.
+`convert(model, examples, *, precision, options, threads, folder, calibration) -> Artifact` and
+`load(artifact, *, threads) -> Session`. `folder` is an empty one for the files, None where the artifact
+lives in memory; `calibration` are the real images that int8 takes its ranges from. Only the torch
+runtimes need torch to load; conversion may use it, so it is imported inside.
 """
 
 from __future__ import annotations
@@ -85,9 +87,10 @@ def prepare(
         )
     module = part.module()
     folder = None if module.IN_PROCESS else Path(mkdtemp(prefix="unetbench-"))
+    threads = machine.threads_or_granted(threads)
     artifact = module.convert(
-        model, (image,), precision=precision, options=dict(choice.options), folder=folder
+        model, (image,), precision=precision, options=dict(choice.options), threads=threads, folder=folder
     )
-    session: Session = module.load(artifact, threads=machine.threads_or_granted(threads))
+    session: Session = module.load(artifact, threads=threads)
     session.bind(image)
     return session

@@ -1,7 +1,7 @@
-"""torch.compile with Inductor on the whole network; bf16 by autocast around it.
+"""Inductor, torch.compile's compiler, ahead of time: a package that later processes load; bf16 by autocast.
 
-`freezing=1` folds the weights into the compiled code (Inductor's `freezing`), which plain
-torch.compile does not.
+`freezing=1` folds the weights into the compiled code (Inductor's `freezing`), which plain torch.compile
+does not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unetbench.runtimes import Artifact, Image, Session
 from unetbench.runtimes._torch_session import TorchSession, set_threads
@@ -19,7 +19,8 @@ from unetbench.runtimes._torch_session import TorchSession, set_threads
 PRECISIONS = ("fp32", "bf16")
 REQUIRES = ("torch",)
 OPTIONS = {"freezing": ("0", "1")}
-IN_PROCESS = True
+IN_PROCESS = False
+_PACKAGE = "package.pt2"
 
 
 def convert(
@@ -28,18 +29,39 @@ def convert(
     *,
     precision: str,
     options: Mapping[str, str],
+    threads: int,
     folder: Path | None = None,
-    calibration: Sequence[Image] | None = None,
+    calibration: Sequence[Image] = (),
 ) -> Artifact:
-    """Keep the module and the examples: the code is made by `load`, which knows the threads."""
-    return Artifact(precision=precision, options=options, module=model.eval(), examples=tuple(examples))
+    """Compile for the example's shape and that many threads into a package in the folder."""
+    assert folder is not None
+    set_threads(threads)
+    image = torch.from_numpy(examples[0])
+    with torch.no_grad():
+        program = torch.export.export(_Cast(model).eval() if precision == "bf16" else model.eval(), (image,))
+        choices: dict[str, Any] = {"freezing": True} if options.get("freezing") == "1" else {}
+        torch._inductor.aoti_compile_and_package(
+            program, package_path=str(folder / _PACKAGE), inductor_configs=choices
+        )
+    return Artifact(precision=precision, options=options, folder=folder)
 
 
 def load(artifact: Artifact, *, threads: int) -> Session:
-    """Compile for the examples' shape and that many threads, by running the first example."""
+    """Load the package. It holds machine code: only from a folder that nobody else can write."""
+    assert artifact.folder is not None
     set_threads(threads)
-    choices: Any = {"freezing": True} if artifact.options.get("freezing") == "1" else None
-    session = TorchSession(torch.compile(artifact.module, options=choices), precision=artifact.precision)
-    session.bind(artifact.examples[0])
-    session.run()
-    return session
+    package: Any = torch._inductor.aoti_load_package(str(artifact.folder / _PACKAGE))
+    return TorchSession(package, precision="fp32")  # what autocast does is in the code
+
+
+class _Cast(nn.Module):
+    """A network under autocast, so that its casts are part of the exported program."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast(device_type="cpu", dtype=torch.bfloat16):
+            answer: Tensor = self.model(images)
+        return answer

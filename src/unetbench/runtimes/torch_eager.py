@@ -22,8 +22,9 @@ def convert(
     *,
     precision: str,
     options: Mapping[str, str],
+    threads: int,
     folder: Path | None = None,
-    calibration: Sequence[Image] | None = None,
+    calibration: Sequence[Image] = (),
 ) -> Artifact:
     """Keep the module as it is; bf16 is autocast around it."""
     return Artifact(precision=precision, options=options, module=model.eval())

@@ -1,0 +1,71 @@
+"""What a case needs before it can be measured, made once by a worker: the reference, and the artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from unetbench import parts, photos
+from unetbench.errors import WorkerLost
+from unetbench.measuring import artifacts, reference
+from unetbench.measuring.launch import Worker
+from unetbench.records import Case
+
+
+@dataclass(slots=True, kw_only=True)
+class Preparing:
+    """Makes references in `work` and artifacts in `cache`, where they are not there yet."""
+
+    work: Path
+    cache: Path
+    images: Sequence[Path]
+    checked_inputs: int
+    start_worker: Callable[[Case, float | None], Worker]
+    on_phase: Callable[[str], None]
+    on_tick: Callable[[], None]
+
+    def reference(self, case: Case) -> Path:
+        """Return the folder of the network's weights, inputs and answers."""
+        folder = self.work / case.network_key()
+        if not reference.ready(folder):
+            self._ask(case, "reference", folder=str(folder), inputs=self.checked_inputs)
+        return folder
+
+    def artifact(self, case: Case, build: int = 0) -> Path | None:
+        """Return the folder of what the case's runtime loads; None where it converts in its own process.
+
+        Raises: WorkerLost where it cannot be converted.
+        """
+        if parts.find("runtime", case.recipe.runtime.name).constants["IN_PROCESS"]:
+            return None
+        folder = self.reference(case)
+        name = artifacts.key(
+            case,
+            weights=reference.weights_digest(folder),
+            images=photos.digest(self.images),
+            build=build,
+        )
+        place = self.cache / name
+        if artifacts.facts(place) is None:
+            self._ask(case, "convert", folder=str(folder), to=str(place))
+            if artifacts.facts(place) is None:
+                raise WorkerLost("converting", "crashed", "the artifact was damaged as it was written")
+        return place
+
+    def _ask(self, case: Case, do: str, **arguments: Any) -> None:
+        worker = self.start_worker(case, None)
+        try:
+            worker.ask(
+                do,
+                on_phase=self.on_phase,
+                on_tick=self.on_tick,
+                case=msgspec.to_builtins(case),
+                images=[str(path) for path in self.images],
+                **arguments,
+            )
+        finally:
+            worker.end()

@@ -1,0 +1,146 @@
+"""Run a network on meta tensors: which module feeds which, how many operations, how many bytes.
+
+Nothing is computed: a pass takes no memory and little time, whatever the size of the image. Rewrites ask
+it what follows what, since neither names nor the order of definition tell.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+Shape = tuple[int, ...]
+_SIDE_PX = 64  # two cells of the deepest map of a stride-32 encoder
+_LINEAR = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, _BatchNorm)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What one run of a network takes."""
+
+    flop: int  # convolutions and products, a multiply-add as 2
+    moved_bytes: int  # written and read by every operation that is no view, weights included
+
+
+def parameters(model: nn.Module) -> int:
+    """Return the number of parameters (buffers, such as batch-norm statistics, are none)."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def flop(model: nn.Module, shape: Shape) -> int:
+    """Return the floating-point operations of one run. Shapes: `shape` is the input's (B, C, H, W)."""
+    return counts(model, shape).flop
+
+
+def counts(model: nn.Module, shape: Shape) -> Counts:
+    """Count one run. Shapes: `shape` is the input's (B, C, H, W)."""
+    flops, moved = FlopCounterMode(display=False), _Moved()
+    ghost = deepcopy(model).to(device="meta", dtype=torch.float32)
+    with torch.no_grad(), moved, flops:
+        ghost(torch.empty(shape, device="meta"))
+    return Counts(flop=flops.get_total_flops(), moved_bytes=moved.bytes)
+
+
+def example_shape(model: nn.Module) -> Shape | None:
+    """Return the shape of a small input that a network takes; None where it has nothing to tell it by."""
+    encoder: Any = getattr(model, "encoder", None)
+    if encoder is not None:
+        sides = encoder.fixed_size or (max(_SIDE_PX, encoder.least_side_px),) * 2
+        return (1, encoder.in_channels, *sides)
+    first = next((each for each in model.modules() if isinstance(each, nn.Conv2d)), None)
+    return None if first is None else (1, first.in_channels, _SIDE_PX, _SIDE_PX)
+
+
+def links(model: nn.Module) -> list[tuple[str, str]]:
+    """Return (producer, consumer) by name: convolutions, products and batch norms whose only input is the
+    other's output, which nothing else takes. Modules that run more than once are in no pair."""
+    shape = example_shape(model)
+    if shape is None:
+        return []
+    ghost = deepcopy(model).to(device="meta", dtype=torch.float32)
+    seen = _Seen()
+    handles = []
+    for name, module in ghost.named_modules():
+        if isinstance(module, _LINEAR):
+            handles.append(
+                module.register_forward_pre_hook(lambda _, given, name=name: seen.took(name, given))
+            )
+            handles.append(
+                module.register_forward_hook(lambda _, __, output, name=name: seen.gave(name, output))
+            )
+    try:
+        with torch.no_grad(), seen:
+            ghost(torch.empty(shape, device="meta"))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen.links()
+
+
+class _Moved(TorchDispatchMode):
+    """Adds up the bytes that operations read and write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.bytes += sum(
+                each.numel() * each.element_size()
+                for each in tree_leaves((args, kwargs, answer))
+                if isinstance(each, Tensor)
+            )
+        return answer
+
+
+@dataclass
+class _Links:
+    inputs: dict[str, int] = field(default_factory=dict)
+    outputs: dict[int, str] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
+    uses: Counter[int] = field(default_factory=Counter)
+    kept: list[Tensor] = field(default_factory=list)  # so that no other tensor gets their identity
+
+
+class _Seen(TorchDispatchMode):
+    """Counts what takes each tensor, and remembers which modules took and gave it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found = _Links()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for each in tree_leaves((args, kwargs)):
+            if isinstance(each, Tensor):
+                self._found.uses[id(each)] += 1
+                self._found.kept.append(each)
+        return func(*args, **(kwargs or {}))
+
+    def took(self, name: str, given: tuple[Any, ...]) -> None:
+        self._found.calls[name] += 1
+        self._found.inputs[name] = id(given[0])
+        self._found.kept.append(given[0])
+
+    def gave(self, name: str, output: Tensor) -> None:
+        self._found.outputs[id(output)] = name
+        self._found.kept.append(output)
+
+    def links(self) -> list[tuple[str, str]]:
+        found = self._found
+        pairs = [
+            (found.outputs[tensor], consumer)
+            for consumer, tensor in found.inputs.items()
+            if tensor in found.outputs and found.uses[tensor] == 1
+        ]
+        return [pair for pair in pairs if all(found.calls[name] == 1 for name in pair)]

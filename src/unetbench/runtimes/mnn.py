@@ -1,0 +1,140 @@
+"""MNN on the CPU, from torch's ONNX export; `winograd` is its level of Winograd tiles (3, the largest, its own).
+
+Larger tiles are faster and less exact (docs/folding.md); `winograd=0` has none. MNN's Python tools report
+to a server: they are never imported here, only the compiled converter that they wrap.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unetbench.errors import Unsupported
+from unetbench.runtimes import Artifact, Image, Logits, Session
+from unetbench.runtimes._denormals import flush, told
+from unetbench.runtimes._names import INPUT, OUTPUT
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PRECISIONS = ("fp32",)
+REQUIRES = ("MNN", "onnx", "onnxscript")
+OPTIONS = {"winograd": ("0", "1", "2", "3")}
+IN_PROCESS = False
+_FILE = "network.mnn"
+_WINOGRAD_LEVEL = 3  # the number of the hint WINOGRAD_MEMORY_LEVEL in MNN's Interpreter::HintMode
+
+
+def convert(
+    model: nn.Module,
+    examples: Sequence[Image],
+    *,
+    precision: str,
+    options: Mapping[str, str],
+    threads: int,
+    folder: Path | None = None,
+    calibration: Sequence[Image] = (),
+) -> Artifact:
+    """Write the network as ONNX and let MNN's compiled converter read it."""
+    from unetbench.runtimes._torch_export import write_onnx
+
+    assert folder is not None
+    source = folder / "network.onnx"
+    write_onnx(model, examples[0], source)
+    with _stdout_aside(folder / "log") as log:
+        import _tools
+
+        _tools.mnnconvert(
+            [
+                "MNNConvert",
+                "-f",
+                "ONNX",
+                "--modelFile",
+                str(source),
+                "--MNNModel",
+                str(folder / _FILE),
+                "--bizCode",
+                "unetbench",
+            ]
+        )
+    said = log.read_text(encoding="utf-8", errors="replace")
+    log.unlink()
+    source.unlink()
+    if not (folder / _FILE).is_file():
+        raise Unsupported(f"MNN cannot convert this network ({_reason(said)}): use another runtime.")
+    return Artifact(precision=precision, options=options, folder=folder)
+
+
+def load(artifact: Artifact, *, threads: int) -> Session:
+    """Read the file and return a session with that many threads."""
+    assert artifact.folder is not None
+    return _Session(artifact.folder / _FILE, threads, int(artifact.options.get("winograd", "3")))
+
+
+class _Session:
+    """A module and the input bound to it.
+
+    MNN's older sessions plan the input's memory for other maps, so that a second run of the same input
+    answers something else; its modules leave the input as it is.
+    """
+
+    def __init__(self, path: Path, threads: int, winograd: int) -> None:
+        flush()
+        with _stdout_aside(None):
+            import MNN
+
+            settings = {"backend": "CPU", "numThread": threads, "precision": "high"}
+            runtime = MNN.nn.create_runtime_manager((settings,))
+            runtime.set_hint(_WINOGRAD_LEVEL, winograd)
+            self._module = MNN.nn.load_module_from_file(
+                str(path), [INPUT], [OUTPUT], runtime_manager=runtime, shape_mutable=False
+            )
+        self._expr, self._threads, self._winograd = MNN.expr, threads, winograd
+        self._input: Any = None
+        self._output: Any = None
+
+    def bind(self, image: Image) -> None:
+        copy = np.array(image, dtype=np.float32, order="C")
+        self._input = self._expr.const(copy, list(copy.shape), self._expr.NCHW)
+
+    def run(self) -> None:
+        (self._output,) = self._module.forward([self._input])
+
+    def read(self) -> Logits:
+        logits = self._expr.convert(self._output, self._expr.NCHW)
+        return np.array(logits.read(), dtype=np.float32).reshape(logits.shape)
+
+    def in_force(self) -> dict[str, str]:
+        return {
+            "threads": str(self._threads),
+            "denormals": told(),
+            "winograd": str(self._winograd),
+            "precision": "high",
+        }
+
+
+@contextmanager
+def _stdout_aside(log: Path | None) -> Iterator[Path]:
+    """Send what compiled code prints to a file, or nowhere: stdout is the caller's."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    place = Path(os.devnull) if log is None else log
+    with place.open("wb") as stream:
+        os.dup2(stream.fileno(), 1)
+        try:
+            yield place
+        finally:
+            sys.stdout.flush()
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def _reason(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if "rror" in line or "not support" in line]
+    return lines[-1][:150] if lines else "the converter gave no reason"

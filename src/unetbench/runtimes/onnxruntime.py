@@ -1,0 +1,124 @@
+"""ONNX Runtime on the CPU, from torch's ONNX export; int8 by static QDQ quantisation on real images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unetbench import machine
+from unetbench.runtimes import Artifact, Image, Logits, Session
+from unetbench.runtimes._denormals import flush, told
+from unetbench.runtimes._names import INPUT
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PRECISIONS = ("fp32", "int8")
+REQUIRES = ("onnxruntime", "onnx", "onnxscript")
+OPTIONS = {"spinning": ("1", "0")}  # threads that wait for work turn in a loop, or sleep
+IN_PROCESS = False
+_FILE = "network.onnx"
+_BYTE_PRODUCTS = ("avx_vnni", "avx512_vnni", "amx_int8")  # without them, sums of two products may saturate
+
+
+def convert(
+    model: nn.Module,
+    examples: Sequence[Image],
+    *,
+    precision: str,
+    options: Mapping[str, str],
+    threads: int,
+    folder: Path | None = None,
+    calibration: Sequence[Image] = (),
+) -> Artifact:
+    """Write the network as ONNX, quantised where int8 is asked for."""
+    from unetbench.runtimes._torch_export import write_onnx
+
+    assert folder is not None
+    path = folder / _FILE
+    write_onnx(model, examples[0], path)
+    if precision == "int8":
+        _quantise(path, calibration or examples)
+    return Artifact(precision=precision, options=options, folder=folder)
+
+
+def load(artifact: Artifact, *, threads: int) -> Session:
+    """Optimise the graph and return a session with that many threads."""
+    assert artifact.folder is not None
+    return _Session(artifact.folder / _FILE, threads, artifact.options.get("spinning", "1"))
+
+
+class _Session:
+    """An ONNX Runtime session with bound input and output."""
+
+    def __init__(self, path: Path, threads: int, spinning: str) -> None:
+        import onnxruntime as ort
+
+        flush()
+        ort.disable_telemetry_events()
+        self._options = ort.SessionOptions()
+        self._options.intra_op_num_threads = threads
+        self._options.inter_op_num_threads = 1
+        self._options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        self._options.log_severity_level = 3
+        self._options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+        self._options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        self._ort = ort
+        self._session = ort.InferenceSession(path, self._options, providers=["CPUExecutionProvider"])
+        self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
+        self._binding = self._session.io_binding()
+
+    def bind(self, image: Image) -> None:
+        value = self._ort.OrtValue.ortvalue_from_numpy(image.copy())
+        self._binding.bind_ortvalue_input(self._input, value)
+        self._binding.bind_output(self._output)
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+    def read(self) -> Logits:
+        answer: Logits = self._binding.get_outputs()[0].numpy().astype(np.float32)
+        return answer
+
+    def in_force(self) -> dict[str, str]:
+        options = self._session.get_session_options()
+        return {
+            "threads": str(options.intra_op_num_threads),
+            "denormals": told(),
+            "spinning": options.get_session_config_entry("session.intra_op.allow_spinning"),
+            "optimisation": str(options.graph_optimization_level).rpartition(".")[2],
+            "provider": ", ".join(self._session.get_providers()),
+        }
+
+
+def _quantise(path: Path, images: Sequence[Image]) -> None:
+    """Replace the file by one whose convolutions multiply bytes; ranges come from the images."""
+    from onnxruntime import quantization as q
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = path.with_name("prepared.onnx")
+    quant_pre_process(path, prepared, skip_symbolic_shape=True)
+    q.quantize_static(
+        prepared,
+        path,
+        _Reader(images),
+        quant_format=q.QuantFormat.QDQ,
+        per_channel=True,
+        weight_type=q.QuantType.QInt8,
+        activation_type=q.QuantType.QUInt8,
+        reduce_range=not set(_BYTE_PRODUCTS) & set(machine.machine().instruction_sets),
+    )
+    prepared.unlink()
+
+
+class _Reader:
+    """Hands images out one by one, as the quantiser asks for them."""
+
+    def __init__(self, images: Sequence[Image]) -> None:
+        self._left: Iterator[dict[str, Any]] = iter([{INPUT: image} for image in images])
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._left, None)

@@ -1,0 +1,41 @@
+"""What the tests of rewrites share: random shapes, statistics as training leaves them, errors in fp64 and fp32."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+SEEDS = st.integers(0, 2**31)
+CHANNELS = st.integers(1, 9)
+FP64 = 1e-12
+TIMES_EAGER = 3.0  # fp32: at most so many times the error that the network had before
+
+
+def train(model: nn.Module) -> nn.Module:
+    """Give batch norms statistics, scales and shifts that are not their defaults."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            if module.running_mean is not None and module.running_var is not None:
+                nn.init.normal_(module.running_mean)
+                nn.init.uniform_(module.running_var, 0.2, 3.0)
+            if module.affine:
+                nn.init.uniform_(module.weight, -1.5, 1.5)
+                nn.init.normal_(module.bias)
+    return model.eval()
+
+
+def error(expected: Tensor, answer: Tensor) -> float:
+    return float((answer.double() - expected).norm() / expected.norm().clamp_min(1e-300))
+
+
+@torch.inference_mode()
+def assert_same(plain: nn.Module, folded: nn.Module, *inputs: Any) -> None:
+    """Both answer the same: to the promise in fp64, and in fp32 hardly worse than before."""
+    doubled = [None if each is None else each.double() for each in inputs]
+    expected = deepcopy(plain).double()(*doubled)
+    eager = error(expected, plain(*inputs))
+    assert error(expected, folded(*inputs)) <= TIMES_EAGER * max(eager, 1e-7)

@@ -1,0 +1,136 @@
+"""Folding batch norms: exact for every kind of convolution, and only where nothing else reads its output."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.layers import BatchNormAct2d, Conv2dSame, ScaledStdConv2d
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from tests.rewrites.pieces import CHANNELS, FP64, SEEDS, assert_same, error, train
+from unetbench import rewrite
+from unetbench.rewrites import fold_batchnorm
+
+
+def _folded(model: nn.Module) -> nn.Module:
+    return rewrite(model, "fold_batchnorm")
+
+
+def _norms(model: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+@settings(deadline=None)
+@given(
+    seed=SEEDS, groups=st.integers(1, 3), inputs=CHANNELS, outputs=CHANNELS, kernel=st.integers(1, 3),
+    stride=st.integers(1, 2), bias=st.booleans(), affine=st.booleans(), transposed=st.booleans(),
+)  # fmt: skip
+def test_every_convolution_keeps_its_function(
+    seed: int, groups: int, inputs: int, outputs: int, kernel: int, stride: int, bias: bool, affine: bool,
+    transposed: bool,
+) -> None:  # fmt: skip
+    torch.manual_seed(seed)
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    layer = kind(
+        groups * inputs,
+        groups * outputs,
+        kernel,
+        stride=stride,
+        padding=kernel // 2,
+        groups=groups,
+        bias=bias,
+    )
+    model = train(nn.Sequential(nn.Conv2d(groups * inputs, groups * inputs, 1), nn.ReLU(), layer,
+                                nn.BatchNorm2d(groups * outputs, affine=affine), nn.ReLU6()))  # fmt: skip
+    images = torch.randn(2, groups * inputs, 9, 7)
+    assert_same(model, _folded(model), images)
+    doubled = deepcopy(model).double()
+    assert error(doubled(images.double()), _folded(doubled)(images.double())) <= FP64
+    assert _norms(_folded(model)) == 0
+
+
+def test_an_activation_that_is_part_of_the_norm_stays() -> None:
+    torch.manual_seed(0)
+    model = train(nn.Sequential(Conv2dSame(3, 8, 3, stride=2), BatchNormAct2d(8, act_layer=nn.Hardswish)))
+    folded = _folded(model)
+    assert_same(model, folded, torch.randn(1, 3, 15, 11))
+    assert _norms(folded) == 0
+    assert any(isinstance(module, nn.Hardswish) for module in folded.modules())
+
+
+class _Shared(nn.Module):
+    """A convolution whose output goes on beside the norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        out = self.first(images)
+        return self.norm(out) + out  # type: ignore[no-any-return]
+
+
+class _Twice(nn.Module):
+    """One norm behind two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.second(self.norm(self.first(images))))  # type: ignore[no-any-return]
+
+
+class _Tied(nn.Module):
+    """Two convolutions of one weight, a norm behind the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.second.weight = self.first.weight
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.second(self.norm(self.first(images)).relu())  # type: ignore[no-any-return]
+
+
+LEFT_ALONE = {
+    "its output is read elsewhere": _Shared,
+    "the norm runs twice": _Twice,
+    "the weight is another's too": _Tied,
+    "the weight is made anew at each run": lambda: nn.Sequential(ScaledStdConv2d(3, 4, 3), nn.BatchNorm2d(4)),
+    "the weight is parametrised": lambda: nn.Sequential(weight_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)),
+    "an activation stands between": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(4)
+    ),
+    "the statistics are each batch's own": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)
+    ),
+    "the norm comes first": lambda: nn.Sequential(
+        nn.Conv2d(3, 3, 1), nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LEFT_ALONE)
+def test_what_cannot_be_folded_exactly_is_left_alone(name: str) -> None:
+    torch.manual_seed(1)
+    model = train(LEFT_ALONE[name]())
+    images = torch.randn(2, 3, 9, 8)
+    with torch.inference_mode():
+        expected = model(images)
+        folded = _folded(model)
+        torch.testing.assert_close(folded(images), expected)
+    assert _norms(folded) == _norms(model) == 1
+
+
+def test_a_norm_in_training_is_left_alone() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
+    assert fold_batchnorm.offered(model) == 0
