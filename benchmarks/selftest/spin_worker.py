@@ -55,7 +55,7 @@ class Spin:
 class SpinTurns(Turns):
     """Turns of known work; answers are not compared, there are none."""
 
-    def load(self, case: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    def load(self, case: Mapping[str, Any], folder: str, artifact: str | None) -> dict[str, Any]:
         work = json.loads((Path(folder) / "work.json").read_text(encoding="utf-8"))
         kind, amount = work[case["network"]["encoder"]]
         self._images = [np.zeros((1, 3, 2, 2), np.float32)]

@@ -74,6 +74,7 @@ def blocks(
         for number in range(1, count + 1):
             block = PairedBlock(
                 cases=list(cases.values()), group="trial", number=number, seed=seed * 1000 + number, folder=folder,
+                artifacts=dict.fromkeys(cases.values()),
                 start_worker=start, canary=canary, turns=turns,
                 earlier={cases[n]: [t for each in taken[n].values() for t in each] for n in work},
                 on_phase=lambda _: None, on_tick=lambda: None, clock=time.time,

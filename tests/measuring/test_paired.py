@@ -56,6 +56,7 @@ def _block(
         number=3,
         seed=seed,
         folder=Path("nowhere"),
+        artifacts=dict.fromkeys(CASES),
         start_worker=start,
         canary=canary,
         turns=turns or Turns(),

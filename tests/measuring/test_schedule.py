@@ -13,7 +13,7 @@ import pytest
 from tests.fakes import FakeWorker
 from unetbench.errors import StoreError
 from unetbench.machine import machine
-from unetbench.measuring import reference
+from unetbench.measuring import artifacts, reference
 from unetbench.measuring.preset import QUICK, STANDARD, Preset
 from unetbench.measuring.schedule import Sweep
 from unetbench.records import Case, Failure, Network, Recipe, Result
@@ -61,6 +61,8 @@ class Watcher:
 @pytest.fixture
 def folder_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "ready", lambda folder: True)
+    monkeypatch.setattr(reference, "weights_digest", lambda folder: "weights")
+    monkeypatch.setattr(artifacts, "facts", lambda folder: {})  # whatever is asked for is there
 
 
 def _sweep(
@@ -91,7 +93,8 @@ def _made(
         preset=preset,
         images=(),
         work=store.path.parent,
-        start_worker=lambda case, caches, limit_s: start(case),
+        cache=store.path.parent / "cache",
+        start_worker=lambda case, limit_s: start(case),
         observer=watcher,
         clock=ticks.__next__,
     )

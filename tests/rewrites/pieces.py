@@ -28,8 +28,10 @@ def train(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
+@torch.no_grad()
 def error(expected: Tensor, answer: Tensor) -> float:
-    return float((answer.double() - expected).norm() / expected.norm().clamp_min(1e-300))
+    difference = (answer.double() - expected).detach()
+    return float(difference.norm() / expected.detach().norm().clamp_min(1e-300))
 
 
 @torch.inference_mode()

@@ -61,7 +61,9 @@ def test_the_frame_of_one_pixel_is_right_too() -> None:
 
 def test_only_the_stages_asked_for_are_folded() -> None:
     wide = nn.ModuleList([_stage(48, 4, 16), _stage(47, 4, 16), _stage(16, 4, 16)])
-    assert [offered(wide, each) for each in ("saving", "all")] == [2, 3], "from three times the width it costs more"
+    assert [offered(wide, each) for each in ("saving", "all")] == [2, 3], (
+        "from three times the width it costs more"
+    )
     model = Network("resnet18", classes=1).build()
     assert [offered(model, each) for each in ("all", "1", "2", "3")] == [4, 1, 2, 3]
     folded = rewrite(model, "fold_upconv[stages=2]")

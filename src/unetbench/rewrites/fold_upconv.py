@@ -44,7 +44,9 @@ def apply(network: nn.Module, stages: str = "saving") -> nn.Module:
         network.set_submodule(name, folded)
     shape = example_shape(network)
     if names and shape is not None and hasattr(network, "encoder"):
-        deepcopy(network).to(device="meta", dtype=torch.float32)(torch.empty(shape, device="meta"))  # refuses maps that do not fit
+        deepcopy(network).to(device="meta", dtype=torch.float32)(
+            torch.empty(shape, device="meta")
+        )  # refuses maps that do not fit
     return network
 
 
