@@ -7,31 +7,16 @@ from __future__ import annotations
 
 import signal
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
-from unetbench import __version__
+from unetbench import arguments as accepted
 from unetbench.errors import BadInput, UnetbenchError
 
 _INTERRUPTED = 130
 _ROWS = 200  # of a table in a terminal: nobody reads more there, and drawing thousands takes seconds
-_DESCRIPTION = """Measure segmentation networks on this machine, truthfully.
-
-  unetbench run benchmarks/unet_decoder      measure a suite, show the table, write the files
-  unetbench report benchmarks/unet_decoder   show what was measured
-  unetbench doctor                           what this machine will allow
-  unetbench list encoders 'mobilenet*'       what can be named
-"""
-
-
-class _Parser(ArgumentParser):
-    """One line for what was wrong, with the next step."""
-
-    def error(self, message: str) -> NoReturn:
-        raise BadInput(f"{message}: `{self.prog} --help` shows what is accepted.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,9 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(ending, _interrupt)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        options = _parser().parse_args(given)
-        command: Callable[[Namespace, list[str]], int] = options.command
-        return command(options, given)
+        options = accepted.parser().parse_args(given)
+        return _COMMANDS[options.command](options, given)
     except UnetbenchError as error:
         print(f"unetbench: {' '.join(str(error).split())}", file=sys.stderr)  # one line, whatever was given
         return error.exit_code
@@ -97,6 +81,51 @@ def _run(options: Namespace, given: list[str]) -> int:
     return 1 if any(result.failed for result in results) else 0
 
 
+def _tune(options: Namespace, given: list[str]) -> int:
+    from rich.console import Console
+
+    from unetbench import candidates, machine, photos, suite
+    from unetbench.measuring import preset as presets
+    from unetbench.measuring import session
+    from unetbench.reporting import live, tuned
+    from unetbench.reporting import report as reports
+    from unetbench.store import reading
+
+    recipes = tuple(map(str, candidates.recipes(options.runtime, options.precision)))
+    networks = tuple(name if "/" in name else f"{name}/unet" for name in options.networks)
+    asked = suite.Suite(
+        networks=networks,
+        recipes=recipes,
+        sizes=(options.size,),
+        classes=options.classes,
+        weights=options.weights,
+    )
+    cases = asked.cases(machine.threads_or_granted(options.threads))
+    if options.dry_run:
+        for recipe in recipes:
+            print(recipe)
+        return 0
+    options.store.parent.mkdir(parents=True, exist_ok=True)
+    plan = session.Plan(
+        cases=cases,
+        store=options.store,
+        preset=presets.TUNE,
+        command=given,
+        images=photos.folder_photos(options.images) if options.images else (),
+        fresh=options.fresh,
+        budget_s=None if options.budget is None else presets.budget_s(options.budget),
+        halving=True,
+    )
+    title = f"{len(recipes)} recipes"
+    if not session.run(plan, partial(live.observer, console=Console(), write=_line, title=title)):
+        raise BadInput(f"--budget {options.budget} ended before a case could be measured: give more time.")
+    _show(options)
+    with reading(options.store) as store:
+        for line in tuned.lines(reports.report(store)):
+            print(line)
+    return 0
+
+
 def _report(options: Namespace, given: list[str]) -> int:
     _show(options)
     return 0
@@ -124,7 +153,7 @@ def _show(options: Namespace) -> None:
         console.print(f"… and {len(rows) - _ROWS} slower rows: --out DIR writes all of them to results.csv")
     for note in (report.conditions(), *report.notes()):
         console.print(note, style="dim", highlight=False, markup=False)
-    if options.out is not None or options.command is _run:
+    if options.out is not None or options.command == "run":
         written = reports.write_files(report, options.out or path.parent)
         console.print(f"wrote {', '.join(map(str, written))}", highlight=False, markup=False, soft_wrap=True)
 
@@ -214,95 +243,16 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _parser() -> ArgumentParser:
-    parser = _Parser(prog="unetbench", description=_DESCRIPTION, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("--version", action="version", version=f"unetbench {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-
-    run = commands.add_parser("run", help="measure a suite, show the table, write the files")
-    run.set_defaults(command=_run)
-    run.add_argument("suite", type=Path, help="a folder with a suite.toml, or such a file")
-    for axis, what in (
-        ("encoder", "a timm model"),
-        ("decoder", "a decoder"),
-        ("network", "a whole network, as encoder/decoder"),
-        ("recipe", "runtime/precision+rewrite"),
-        ("size", "N or HxW, in pixels"),
-    ):
-        run.add_argument(
-            f"--{axis}", action="append", default=[], metavar=axis.upper(),
-            help=f"{what}; repeatable, replaces the suite's",
-        )  # fmt: skip
-    run.add_argument("--batch", type=_positive, help="images a run")
-    run.add_argument("--classes", type=_positive, help="classes of the head")
-    run.add_argument("--threads", type=_positive, help="default: the cores that the machine grants")
-    run.add_argument("--preset", metavar="NAME", help="quick (default), standard (verdicts), rigorous")
-    run.add_argument(
-        "--budget", metavar="TIME", help="standard within a time, as 20m: most where it tells most"
-    )
-    run.add_argument("--images", type=Path, metavar="DIR", help="your own photographs as input")
-    run.add_argument("--timeout", type=_positive, metavar="S", help="seconds a case may take (default 900)")
-    run.add_argument("--fresh", action="store_true", help="start anew; earlier results stay in the store")
-    run.add_argument("--force", action="store_true", help="measure bf16 even where it is emulated")
-    run.add_argument("--dry-run", action="store_true", help="list the cases and estimate the time")
-
-    report = commands.add_parser("report", help="show what was measured")
-    report.set_defaults(command=_report)
-    report.add_argument("suite", type=Path, nargs="?", default=Path(), help="the suite that was run")
-    report.add_argument("--session", type=int, metavar="N", help="an earlier session (default: the latest)")
-    report.add_argument("--fastest", action="store_true", help="one row a network: its fastest recipe")
-    report.add_argument("--case", metavar="NAME", help="everything about one case: its proof and its costs")
-
-    compare = commands.add_parser("compare", help="two stores, or two recipes within one: verdicts")
-    compare.set_defaults(command=_compare)
-    compare.add_argument("first", help="a store, FILE or FILE@SESSION, or a recipe")
-    compare.add_argument("second", help="the same: it is told whether this one is slower")
-    compare.add_argument(
-        "suite", type=Path, nargs="?", default=Path(), help="of two recipes: the suite that was run"
-    )
-    compare.add_argument("--fail-if-slower", type=_share, metavar="3%", help="exit 1 where that is certain")
-
-    recover = commands.add_parser("recover", help="save what is whole in a damaged store")
-    recover.set_defaults(command=_recover)
-    recover.add_argument("damaged", type=Path, help="the damaged store: it is only read")
-    recover.add_argument("new", type=Path, help="a new file")
-
-    merge = commands.add_parser("merge", help="bring stores together; machines stay apart")
-    merge.set_defaults(command=_merge)
-    merge.add_argument("stores", type=Path, nargs="+", metavar="STORE")
-    merge.add_argument("-o", "--out", type=Path, required=True, metavar="NEW", help="a new file")
-
-    for command in (run, report, compare):
-        command.add_argument("--store", metavar="FILE", help="default: results/results.sqlite in the suite")
-    for command in (run, report):
-        command.add_argument("--out", type=Path, metavar="DIR", help="where CSV, Markdown and chart go")
-
-    listing = commands.add_parser("list", help="show encoders, decoders, rewrites, runtimes")
-    listing.set_defaults(command=_list)
-    listing.add_argument(
-        "what", nargs="?", help="encoders, decoders, rewrites or runtimes (default: all parts)"
-    )
-    listing.add_argument("pattern", nargs="?", default="*", help="such as 'mobilenet*'")
-
-    doctor = commands.add_parser("doctor", help="what this machine will allow")
-    doctor.set_defaults(command=_doctor)
-    return parser
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text.removesuffix("%")) / 100
-    except ValueError:
-        share = -1.0
-    if not 0.0 < share < 10.0:
-        raise BadInput(f"{text!r} is no share: give it as 3%.")
-    return share
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise BadInput(f"{text!r} is no positive whole number: give 1 or more.")
-    return int(text)
+_COMMANDS: dict[str, Callable[[Namespace, list[str]], int]] = {
+    "run": _run,
+    "tune": _tune,
+    "report": _report,
+    "compare": _compare,
+    "recover": _recover,
+    "merge": _merge,
+    "list": _list,
+    "doctor": _doctor,
+}
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ _ONEDNN_WITHOUT_BF16 = (
     "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
 )  # fmt: skip
 _PACKAGES = ("unetbench", "torch", "timm", "numpy")  # those whose version moves a number
+_NOT_INSTALLED = "not installed"
+_RUNTIMES = ("onnxruntime", "openvino", "nncf", "ncnn", "pnnx", "MNN")  # and these, where they are installed
 
 
 def machine() -> Machine:
@@ -38,8 +40,14 @@ def machine() -> Machine:
         kernel=platform.release(),
         virtualisation="virtual machine" if "hypervisor" in _cpu_flags() else None,
         governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        versions=(("python", platform.python_version()), *((name, _version(name)) for name in _PACKAGES)),
+        versions=_versions(),
     )
+
+
+def _versions() -> tuple[tuple[str, str], ...]:
+    found = [("python", platform.python_version()), *((name, _version(name)) for name in _PACKAGES)]
+    runtimes = ((name, _version(name)) for name in _RUNTIMES)
+    return (*found, *(each for each in runtimes if each[1] != _NOT_INSTALLED))
 
 
 def granted_cores() -> int:
@@ -133,7 +141,7 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return _NOT_INSTALLED
 
 
 def _text(path: str) -> str | None:

@@ -16,7 +16,11 @@ from unetbench import quiet, student_t
 from unetbench.samples import LEAST_BLOCKS, LEAST_RUNS, Line, Sample, Seen
 
 LOOKS = ((8, 0.001), (12, 0.001), (16, 0.001), (20, 0.007))  # blocks, and the α that looking there spends
-LOOKS_OF = {"standard": LOOKS, "rigorous": ((20, 0.01),)}  # by preset; quick looks at nothing
+LOOKS_OF = {
+    "standard": LOOKS,
+    "rigorous": ((20, 0.01),),
+    "tune": ((8, 0.01),),
+}  # by preset; quick looks at nothing
 TARGET = 0.0125  # half-width, relative: then nothing more is gained by going on
 DIFFERENT = 0.01  # faster or slower: the whole interval lies beyond it
 EQUAL = 0.02  # the same: the whole interval lies within it

@@ -59,6 +59,18 @@ def test_the_function_stays_the_same(name: str, encoder: str) -> None:
 
 
 @rewrites
+@torch.no_grad()
+def test_the_rewritten_network_can_be_exported_and_compiled(name: str) -> None:
+    fast = _rewritten(_network("test_resnet"), name)
+    images = torch.randn(1, 3, 64, 64)
+    expected = fast(images)
+    exported = torch.export.export(fast, (images,)).module()
+    torch.testing.assert_close(exported(images), expected)
+    compiled = torch.compile(fast, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(images), expected)
+
+
+@rewrites
 @encoders
 @torch.inference_mode()
 def test_the_given_network_is_untouched(name: str, encoder: str) -> None:

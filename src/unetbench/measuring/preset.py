@@ -41,6 +41,7 @@ class Preset:
 QUICK = Preset(name="quick", checked_inputs=1)
 STANDARD = Preset(name="standard", checked_inputs=16, looks=LOOKS_OF["standard"])
 RIGOROUS = Preset(name="rigorous", checked_inputs=16, looks=LOOKS_OF["rigorous"], builds=3)
+TUNE = Preset(name="tune", checked_inputs=4, looks=LOOKS_OF["tune"])  # of `unetbench tune`, with halving
 _PRESETS = {preset.name: preset for preset in (QUICK, STANDARD, RIGOROUS)}
 
 

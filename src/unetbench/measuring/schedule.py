@@ -14,6 +14,7 @@ from typing import Protocol
 from unetbench import quiet
 from unetbench.errors import StoreError, WorkerLost
 from unetbench.keys import digest
+from unetbench.measuring import halving
 from unetbench.measuring.block import measure
 from unetbench.measuring.launch import Worker
 from unetbench.measuring.paired import CanaryReader, PairedBlock
@@ -69,6 +70,7 @@ class Sweep:
     start_worker: Callable[[Case, float | None], Worker]
     observer: Observer
     clock: Callable[[], float] = time.monotonic
+    halving: bool = False  # the slower half of a group leaves at each rung
     memory_bytes: int = 1 << 62  # granted to all processes of a block
     _spent_s: dict[str, list[float]] = field(default_factory=dict)
     _null_turns: list[Turn] = field(default_factory=list)
@@ -113,6 +115,10 @@ class Sweep:
             clock=self.clock,
             seed=self.session.identifier,
         )
+        if self.halving:
+            for group in racing:
+                for case in halving.left_before(group, race.offsets[group], turned):
+                    race.lost(case)
         while step := race.next_group():
             cases, number = step
             self.observer.started(cases[-1], race.left_s())
@@ -127,6 +133,8 @@ class Sweep:
                     turned[case][number] = outcome.turns
                     earlier = results[case]
                     results[case] = replace(earlier, measurements=(*earlier.measurements, outcome))
+            for case in halving.leaving(cases, number, results, turned) if self.halving else ():
+                race.lost(case)
             self.observer.block([results[case] for case in cases], number, race.left_s())
         return not race.cut_short
 

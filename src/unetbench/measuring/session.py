@@ -12,7 +12,7 @@ from typing import Any
 
 from unetbench import machine, parts, photos
 from unetbench.errors import BadInput, WorkerLost
-from unetbench.measuring import artifacts
+from unetbench.measuring import artifacts, halving
 from unetbench.measuring.launch import ProcessWorker
 from unetbench.measuring.preflight import Bf16, bf16, substituted
 from unetbench.measuring.preset import Preset
@@ -38,6 +38,7 @@ class Plan:
     force: bool = False
     limit_s: float | None = None  # per case; the preset's where None
     budget_s: float | None = None  # for everything; a table cut short is still true
+    halving: bool = False  # a search: slow recipes leave early, only the fastest have all blocks
 
 
 def run(
@@ -80,9 +81,15 @@ def run(
                 start_worker=start,
                 observer=watcher,
                 memory_bytes=machine.granted_memory_bytes(),
+                halving=plan.halving,
             )
             deadline = None if plan.budget_s is None else began + plan.budget_s
-            settled = sweep.run(deadline) and (not plan.preset.looks or _race(sweep, deadline))
+            settled = sweep.run(deadline)
+            if settled and plan.halving:
+                sweep.cases = halving.contenders(
+                    result for result in store.results(session.identifier) if result.case in set(cases)
+                )
+            settled = settled and (not plan.preset.looks or _race(sweep, deadline))
         finally:
             watcher.close()
         if settled:

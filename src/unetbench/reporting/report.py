@@ -10,8 +10,8 @@ from pathlib import Path
 from unetbench import quiet
 from unetbench.errors import BadInput
 from unetbench.records import Result, Session
+from unetbench.reporting import ablation, files
 from unetbench.reporting import certificate as certificates
-from unetbench.reporting import files
 from unetbench.reporting.rows import Row, fastest_per_network, rows
 from unetbench.reporting.standing import NONE, Standings, of_session
 from unetbench.reporting.table import shown_columns
@@ -68,7 +68,10 @@ class Report:
         not_run = sorted((row for row in self.rows if row.status == "not run"), key=_why)
         for (recipe, reason), group in groupby(not_run, key=_why):
             notes.append(f"Not run: {recipe} on {len(list(group))} networks ({reason}).")
-        notes += [f"{row.encoder} {row.rewrites}." for row in self.shown if row.rewrites]
+        said = [
+            f"{row.encoder} {proof}." for row in self.shown for proof in row.rewrites.split("; ") if proof
+        ]
+        notes += dict.fromkeys(said)  # recipes of a network share their rewrites
         notes += [
             f"{row.encoder} {row.recipe}: {row.status}, {row.reason}."
             for row in self.shown
@@ -146,7 +149,10 @@ def certificate(store: Store, report: Report, name: str) -> Iterator[tuple[str, 
 
 
 def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Path, ...]:
-    """Write results.csv, results.md and throughput.png, and return their paths."""
+    """Write results.csv, results.md and throughput.png, of several recipes also recipes.md and recipes.png.
+
+    Return their paths.
+    """
     written = [folder / "results.csv", folder / "results.md"]
     files.write_text(written[0], files.csv_text(report.rows))
     files.write_text(written[1], markdown(report))
@@ -161,6 +167,13 @@ def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Pa
             subtitle=f"{report.title} · {subtitle[0]} · {subtitle[2]}",
         )
         charts.write_png(drawing, written[-1])
+        if ablation.is_ablation(report.rows):
+            written += [folder / "recipes.md", folder / "recipes.png"]
+            files.write_text(written[-2], ablation.table(report.rows))
+            drawing = ablation.heatmap(
+                report.rows, title="Speed-up of each recipe", subtitle=f"{report.title} · {subtitle[0]}"
+            )
+            charts.write_png(drawing, written[-1])
     return tuple(written)
 
 

@@ -158,11 +158,20 @@ def fastest_per_network(table: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def rewrite_proof(report: RewriteReport) -> str:
-    """Say what a rewrite did, in counts before and after."""
-    return (
-        f"{report.rewrite}: modules {report.modules_before} → {report.modules_after}, "
-        f"parameters {report.parameters_before:,} → {report.parameters_after:,}"
-    )
+    """Say what a rewrite did, in counts before and after; those that stay the same are left out."""
+    counts = [
+        ("modules", report.modules_before, report.modules_after, "{:,}", 1.0),
+        ("parameters", report.parameters_before, report.parameters_after, "{:,}", 1.0),
+        ("GFLOP", report.flop_before, report.flop_after, "{:.2f}", 1e9),
+        ("MB moved", report.moved_bytes_before, report.moved_bytes_after, "{:.0f}", 1e6),
+    ]
+    said = [
+        f"{name} {form.format(before / unit if unit > 1 else before)} → "
+        f"{form.format(after / unit if unit > 1 else after)}"
+        for name, before, after, form, unit in counts
+        if before is not None and after is not None and before != after
+    ]
+    return f"{report.rewrite}: {', '.join(said) or f'{report.offered} weights laid out anew'}"
 
 
 def _slowness(row: Row) -> tuple[bool, float, str, str]:

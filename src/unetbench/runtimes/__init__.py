@@ -4,7 +4,8 @@ A file gives `PRECISIONS`, `REQUIRES` (third-party packages), `OPTIONS` (accepte
 `IN_PROCESS` (True where the artifact lives in memory, so that one process converts and loads),
 `convert(model, examples, *, precision, options, threads, folder, calibration) -> Artifact` and
 `load(artifact, *, threads) -> Session`. `folder` is an empty one for the files, None where the artifact
-lives in memory; `calibration` are the real images that int8 takes its ranges from. Only the torch
+lives in memory. What `tune` should know stands in `WORTH_TRYING` and `KEEPS_LAYOUT` (candidates.py).
+`calibration` are the real images that int8 takes its ranges from. Only the torch
 runtimes need torch to load; conversion may use it, so it is imported inside.
 """
 

@@ -27,6 +27,7 @@ PRECISIONS = ("fp32",)
 REQUIRES = ("MNN", "onnx", "onnxscript")
 OPTIONS = {"winograd": ("0", "1", "2", "3")}
 IN_PROCESS = False
+WORTH_TRYING = {"winograd": ("1", "3")}
 _FILE = "network.mnn"
 _WINOGRAD_LEVEL = 3  # the number of the hint WINOGRAD_MEMORY_LEVEL in MNN's Interpreter::HintMode
 

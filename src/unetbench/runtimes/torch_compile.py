@@ -20,6 +20,8 @@ PRECISIONS = ("fp32", "bf16")
 REQUIRES = ("torch",)
 OPTIONS = {"freezing": ("0", "1")}
 IN_PROCESS = False
+KEEPS_LAYOUT = True
+WORTH_TRYING = {"freezing": ("1",)}
 _PACKAGE = "package.pt2"
 
 

@@ -14,6 +14,7 @@ PRECISIONS = ("fp32", "bf16")
 REQUIRES = ("torch",)
 OPTIONS: dict[str, tuple[str, ...]] = {}
 IN_PROCESS = True
+KEEPS_LAYOUT = True
 
 
 def convert(

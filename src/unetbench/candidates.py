@@ -1,0 +1,64 @@
+"""Which recipes are worth trying on a network: the search space of `tune`, from what discovery finds.
+
+A runtime's file says what matters to it: `WORTH_TRYING` (the option values to search, where not its
+defaults alone) and `KEEPS_LAYOUT` (the weights' memory layout reaches its kernels). No timing is known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from itertools import product
+
+from unetbench import machine, parts
+from unetbench.errors import BadInput, unknown
+from unetbench.records import REFERENCE, Choice, Recipe
+
+_LAYOUT = "channels_last"
+# In order, each with all before it: what helps nearly everywhere first. Compilers fold batch norms themselves.
+_FOLDS = ("reparameterize", "fold_head", "fold_upconv")
+
+
+def recipes(runtimes: Collection[str] = (), precisions: Collection[str] = ()) -> tuple[Recipe, ...]:
+    """Return the recipes to search, the reference first; all runtimes and precisions where none is named.
+
+    bf16 is among them only where the CPU has it. Runtimes that are not installed are left out.
+    Raises: BadInput for an unknown runtime or precision, or where nothing is left.
+    """
+    names = parts.names("runtime")
+    for name in runtimes:
+        parts.find("runtime", name)
+    known = {each for name in names for each in parts.find("runtime", name).constants["PRECISIONS"]}
+    for precision in precisions:
+        if precision not in known:
+            raise unknown("precision", precision, sorted(known), "Give --precision one of them.")
+    found = [
+        recipe
+        for name in names
+        if not runtimes or name in runtimes
+        for recipe in _of_runtime(parts.find("runtime", name))
+        if not precisions or recipe.precision in precisions
+    ]
+    if not found:
+        raise BadInput("no recipe is left to try: name other runtimes or precisions, or install a runtime.")
+    return tuple(dict.fromkeys([REFERENCE, *found]))
+
+
+def _of_runtime(part: parts.Part) -> Iterator[Recipe]:
+    if part.missing:
+        return
+    worth = part.constants.get("WORTH_TRYING", {})
+    for precision in part.constants["PRECISIONS"]:
+        if precision == "bf16" and not machine.bf16_instructions():
+            continue
+        for values in product(*worth.values()):
+            options = tuple(sorted(zip(worth, values, strict=True)))
+            for rewrites in _rewrites(bool(part.constants.get("KEEPS_LAYOUT"))):
+                yield Recipe(runtime=Choice(part.name, options), precision=precision, rewrites=rewrites)
+
+
+def _rewrites(keeps_layout: bool) -> Iterator[tuple[Choice, ...]]:
+    for count in range(1, len(_FOLDS) + 1):
+        folds = tuple(map(Choice, _FOLDS[:count]))
+        yield folds
+        if keeps_layout:
+            yield (*folds, Choice(_LAYOUT))

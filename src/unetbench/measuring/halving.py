@@ -1,0 +1,79 @@
+"""Successive halving: which recipes of a network go on to more blocks, so that few have all of them.
+
+Every candidate is measured alone; of each measured class the faster half takes turns in paired blocks, and
+at each rung the faster half of those stays. Classes are never compared: the fastest exact form is found
+whatever int8 does. Verdicts among those that stay are valid: α is divided over all pairs that had a block.
+Source: Jamieson and Talwalkar, AISTATS 2016, arXiv 1502.07943.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil, exp, log
+from statistics import fmean, median
+
+from unetbench.records import REFERENCE, Case, Result, Turn
+from unetbench.samples import ROUNDS
+from unetbench.stats import summary
+
+RUNGS = (1, 2, 4)  # blocks after which the slower half leaves
+_LEAST = 2  # of a class stay: a winner is one only beside another
+_CLOSE_ALONE = 1.10  # of the fastest: one process alone says no more on a shared machine
+_CLOSE = 1.03  # in paired blocks
+
+
+def contenders(results: Iterable[Result]) -> tuple[Case, ...]:
+    """Return the cases that are worth blocks, by what they took alone, and every reference."""
+    whole = [result for result in results if result.failure is None and result.alone]
+    by_class: dict[tuple[str, str], dict[Case, float]] = {}
+    for result in whole:
+        measured = result.alone[-1]
+        place = (result.case.network_key(), measured.parity.measured_class)
+        if result.case.recipe != REFERENCE:
+            by_class.setdefault(place, {})[result.case] = summary(measured.run_ns).median_ms
+    staying = {case for times in by_class.values() for case in _faster(times, _CLOSE_ALONE)}
+    return tuple(r.case for r in whole if r.case.recipe == REFERENCE or r.case in staying)
+
+
+def leaving(
+    cases: Sequence[Case],
+    number: int,
+    results: Mapping[Case, Result],
+    turned: Mapping[Case, Mapping[int, Sequence[Turn]]],
+) -> tuple[Case, ...]:
+    """Return the cases of a group that have no more blocks after this one."""
+    if number % ROUNDS not in RUNGS:
+        return ()
+    by_class: dict[str, dict[Case, float]] = {}
+    for case in cases:
+        blocks = turned.get(case)
+        if case.recipe != REFERENCE and blocks and results[case].failure is None:
+            measured_class = results[case].alone[-1].parity.measured_class
+            by_class.setdefault(measured_class, {})[case] = _typical_ns(blocks)
+    return tuple(case for times in by_class.values() for case in times if case not in _faster(times, _CLOSE))
+
+
+def left_before(
+    cases: Sequence[Case], first: int, turned: Mapping[Case, Mapping[int, Sequence[Turn]]]
+) -> tuple[Case, ...]:
+    """Return the cases of a group that left in an earlier run: others have blocks that they have not.
+
+    `first` is what the numbers of the group's blocks begin after: the reference may be in other groups too.
+    """
+    last = {
+        case: max((n for n in turned.get(case, ()) if first < n < first + ROUNDS), default=first)
+        for case in cases
+    }
+    return tuple(case for case in cases if last[case] < max(last.values()))
+
+
+def _faster(times: Mapping[Case, float], close: float) -> set[Case]:
+    ordered = sorted(times, key=times.__getitem__)
+    kept = max(_LEAST, ceil(len(ordered) / 2))
+    best = times[ordered[0]]
+    return {case for place, case in enumerate(ordered) if place < kept or times[case] <= close * best}
+
+
+def _typical_ns(blocks: Mapping[int, Sequence[Turn]]) -> float:
+    medians = [median([ns for turn in turns for ns in turn.run_ns]) for turns in blocks.values()]
+    return exp(fmean(map(log, medians)))

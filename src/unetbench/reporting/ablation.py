@@ -1,0 +1,189 @@
+"""Rows to the table of recipes against networks: what each change brings, and what the fastest form gains.
+
+It compares nothing that was measured under other conditions: every ratio is within one network's rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, fsum, log
+from typing import Any, Final
+
+from unetbench.records import REFERENCE, Recipe
+from unetbench.reporting.rows import Row
+from unetbench.reporting.table import milliseconds
+
+_USUAL = ("torch_compile", "onnxruntime", "openvino")  # what users run today
+_AS_IT_COMES = {"reparameterize", "channels_last"}  # rewrites that they have too
+_MARKS: Final = {"exact": "", "near": " ≈", "approximate": " ~"}
+_LEGEND = (
+    "Median ms of a run; **bold**: the fastest whose answer is exact or near. ≈ near: error over twice that of "
+    "eager fp32, at most 1e-3; ~ approximate, as int8 is: its speed is no match for the others'. × eager: "
+    "geometric mean of the speed-ups over torch_eager/fp32, on the networks where both have a time."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """How many times as fast one choice is as another on one network."""
+
+    network: str
+    recipe: str
+    against: str
+    ratio: float
+
+
+def is_ablation(rows: Sequence[Row]) -> bool:
+    """Return whether several recipes were measured on several networks of one size."""
+    recipes, networks = {row.recipe for row in rows}, {_network(row) for row in rows}
+    return len(recipes) > 2 and len(networks) > 1 and len({row.size for row in rows}) == 1
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the recipes, slowest first, against the networks, and what the fastest forms gain, in Markdown."""
+    networks = list(dict.fromkeys(_network(row) for row in sorted(rows, key=lambda row: row.encoder)))
+    cells = {(row.recipe, _network(row)): row for row in rows}
+    winners = {network: _fastest(rows, network, _counts_as_fp32) for network in networks}
+    means = {recipe: _mean(rows, recipe) for recipe in {row.recipe for row in rows}}
+    ordered = sorted(means, key=lambda recipe: (recipe != str(REFERENCE), means[recipe] or 0.0, recipe))
+    lines = [
+        "| recipe | " + " | ".join(_short(network) for network in networks) + " | × eager |",
+        "|---|" + "---:|" * (len(networks) + 1),
+    ]
+    for recipe in ordered:
+        shown = [_cell(cells.get((recipe, network)), winners[network]) for network in networks]
+        mean = means[recipe]
+        lines.append(f"| {recipe} | {' | '.join(shown)} | {'' if mean is None else f'{mean:.2f}'} |")
+    return "\n".join([*lines, "", _LEGEND, "", *_gain_lines(rows, networks)]) + "\n"
+
+
+def gains(
+    rows: Sequence[Row],
+    networks: Iterable[str],
+    *,
+    ours: Callable[[Row], bool],
+    theirs: Callable[[Row], bool],
+) -> list[Gain]:
+    """Return for each network how many times as fast the fastest of one kind is as the fastest of another."""
+    found = []
+    for network in networks:
+        best, other = _fastest(rows, network, ours), _fastest(rows, network, theirs)
+        if best and other and best.median_ms and other.median_ms:
+            ratio = other.median_ms / best.median_ms
+            found.append(Gain(network=network, recipe=best.recipe, against=other.recipe, ratio=ratio))
+    return found
+
+
+def mean(found: Sequence[Gain]) -> float:
+    """Return the geometric mean of the ratios."""
+    return exp(fsum(log(each.ratio) for each in found) / len(found))
+
+
+def _gain_lines(rows: Sequence[Row], networks: Sequence[str]) -> list[str]:
+    kinds: Mapping[str, Callable[[Row], bool]] = {
+        "fastest exact or near": _counts_as_fp32,
+        "fastest exact": lambda row: row.measured_class == "exact",
+        "fastest, approximate too": lambda row: True,
+    }
+    lines = ["| network | " + " | ".join(f"{kind} | × eager | × usual" for kind in kinds) + " |"]
+    lines.append("|---|" + "---|---:|---:|" * len(kinds))
+    found: dict[str, dict[str, tuple[Gain | None, Gain | None]]] = {}
+    columns: list[list[Gain]] = [[] for _ in range(2 * len(kinds))]
+    for place, (kind, ours) in enumerate(kinds.items()):
+        over_eager = {g.network: g for g in gains(rows, networks, ours=ours, theirs=_is_reference)}
+        over_usual = {g.network: g for g in gains(rows, networks, ours=ours, theirs=_usual)}
+        found[kind] = {network: (over_eager.get(network), over_usual.get(network)) for network in networks}
+        columns[2 * place] = list(over_eager.values())
+        columns[2 * place + 1] = list(over_usual.values())
+    for network in networks:
+        cells = []
+        for kind in kinds:
+            eager, usual = found[kind][network]
+            cells += [eager.recipe if eager else "", _ratio(eager), _ratio(usual)]
+        lines.append(f"| {_short(network)} | {' | '.join(cells)} |")
+    means = [f"**{mean(column):.2f}**" if column else "" for column in columns]
+    together = [text for pair in zip(means[::2], means[1::2], strict=True) for text in ("", *pair)]
+    lines.append(f"| geometric mean | {' | '.join(together)} |")
+    usual = ", ".join(_USUAL)
+    return [
+        *lines,
+        "",
+        f"× usual: over the fastest of {usual} in fp32 with {' and '.join(sorted(_AS_IT_COMES))} at most.",
+    ]
+
+
+def _counts_as_fp32(row: Row) -> bool:
+    return row.measured_class in ("exact", "near")
+
+
+def _is_reference(row: Row) -> bool:
+    return row.recipe == str(REFERENCE)
+
+
+def _usual(row: Row) -> bool:
+    recipe = Recipe.parse(row.recipe)
+    plain = {rewrite.name for rewrite in recipe.rewrites} <= _AS_IT_COMES
+    return recipe.runtime.name in _USUAL and recipe.precision == "fp32" and plain
+
+
+def _fastest(rows: Sequence[Row], network: str, wanted: Callable[[Row], bool]) -> Row | None:
+    found = [row for row in rows if _network(row) == network and row.status == "ok" and wanted(row)]
+    return min(found, key=_time, default=None)
+
+
+def _time(row: Row) -> float:
+    return float("inf") if row.median_ms is None else row.median_ms
+
+
+def _mean(rows: Sequence[Row], recipe: str) -> float | None:
+    found = [row.speedup for row in rows if row.recipe == recipe and row.speedup]
+    return exp(fsum(map(log, found)) / len(found)) if found else None
+
+
+def _cell(row: Row | None, winner: Row | None) -> str:
+    if row is None:
+        return ""
+    if row.status != "ok" or row.median_ms is None:
+        return row.status
+    text = f"{milliseconds(row.median_ms)}{_MARKS.get(row.measured_class, '')}"
+    return f"**{text}**" if row is winner else text
+
+
+def _ratio(gain: Gain | None) -> str:
+    return "" if gain is None else f"{gain.ratio:.2f}"
+
+
+def _network(row: Row) -> str:
+    return f"{row.encoder}/{row.decoder}"
+
+
+def _short(network: str) -> str:
+    """The encoder without its training's name, which the table's width has no place for."""
+    encoder, _, decoder = network.rpartition("/")
+    return f"{encoder.partition('.')[0]}{'' if decoder == 'unet' else '/' + decoder}"
+
+
+def heatmap(rows: Sequence[Row], *, title: str, subtitle: str) -> Any:
+    """Return the chart of speed-ups over torch_eager/fp32: recipes against networks, colour and number."""
+    import altair as alt
+
+    points = [
+        {"recipe": row.recipe, "network": _short(_network(row)), "speedup": row.speedup,
+         "text": f"{row.speedup:.2f}" + _MARKS.get(row.measured_class, "")}
+        for row in rows if row.speedup and not _is_reference(row)
+    ]  # fmt: skip
+    means = {recipe: _mean(rows, recipe) or 0.0 for recipe in {point["recipe"] for point in points}}
+    order = sorted(means, key=means.__getitem__, reverse=True)
+    base = alt.Chart(alt.InlineData(values=points)).encode(
+        x=alt.X("network:N", title=None, axis=alt.Axis(orient="top", labelAngle=-30, labelLimit=200)),
+        y=alt.Y("recipe:N", title=None, sort=order, axis=alt.Axis(labelLimit=480)),
+    )
+    scale = alt.Scale(type="log", scheme="viridis")
+    boxes = base.mark_rect().encode(color=alt.Color("speedup:Q", scale=scale, title="× torch_eager/fp32"))
+    middle = exp(fsum(log(point["speedup"]) for point in points) / len(points))
+    ink = alt.condition(f"datum.speedup > {middle}", alt.value("#111"), alt.value("#fff"))
+    numbers = base.mark_text(fontSize=11).encode(text="text:N", color=ink)
+    size = {"width": 70 * len({point["network"] for point in points}), "height": 26 * len(order)}
+    heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=18, subtitleColor="#6b7280")
+    return alt.layer(boxes, numbers).properties(**size, title=heading)

@@ -1,0 +1,68 @@
+"""What a search found: per network and measured class the fastest recipe, and those not told apart from it.
+
+Classes share no rank: an exact form is never beaten by a less exact one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Final
+
+from unetbench.reporting.report import Report
+from unetbench.reporting.rows import Row
+
+CLASSES: Final = ("exact", "near", "approximate")
+
+
+def lines(report: Report) -> Iterator[str]:
+    """Return the findings of a session, a few lines a network."""
+    for (network, size), group in groupby(sorted(report.shown, key=_place), key=_place):
+        rows = list(group)
+        yield f"{network} at {size}"
+        for measured_class in CLASSES:
+            yield from _class_lines(report, measured_class, [row for row in rows if row.status == "ok"])
+        failed = sum(row.status != "ok" for row in rows)
+        blocks = sum(row.blocks is not None for row in rows)
+        yield f"  tried {len(rows)} recipes: {blocks} in paired blocks, {failed} without a time (see above)"
+
+
+def _class_lines(report: Report, measured_class: str, rows: Sequence[Row]) -> Iterator[str]:
+    found = [row for row in rows if row.measured_class == measured_class]
+    if not found:
+        yield f"  {measured_class}: none"
+        return
+    winner = min(found, key=lambda row: _order(report, row))
+    yield f"  {measured_class}: {winner.recipe}"
+    yield f"    {_time(winner)}; error {winner.relative_error:.0e}, same class on {winner.agreement:.2%} of the pixels"
+    tied = [row.recipe for row in found if row is not winner and _tied(report, winner, row)]
+    for recipe in tied:
+        yield f"    not told apart from it: {recipe}"
+
+
+def _time(row: Row) -> str:
+    low, high = row.interval_low_ms, row.interval_high_ms
+    interval = f" ({low:.4g}–{high:.4g})" if low is not None and high is not None else ", alone"
+    faster = "" if row.speedup is None else f", {row.speedup:.3g} × torch_eager/fp32"
+    if row.speedup_low is not None and row.speedup_high is not None:
+        faster += f" ({row.speedup_low:.3g}–{row.speedup_high:.3g})"
+    return f"{row.median_ms:.4g} ms{interval}{faster}"
+
+
+def _order(report: Report, row: Row) -> tuple[bool, int, float]:
+    """Those with a rank first: a process alone is no match for blocks."""
+    standing = report.said.cases.get(row.case)
+    place = None if standing is None else standing.best_rank
+    assert row.median_ms is not None
+    return (place is None, 0 if place is None else place, row.median_ms)
+
+
+def _tied(report: Report, winner: Row, row: Row) -> bool:
+    first, other = report.said.cases.get(winner.case), report.said.cases.get(row.case)
+    if first is None or other is None or first.worst_rank is None or other.best_rank is None:
+        return False
+    return other.best_rank <= first.worst_rank
+
+
+def _place(row: Row) -> tuple[str, str]:
+    return (f"{row.encoder}/{row.decoder}", row.size)

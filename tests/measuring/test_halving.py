@@ -1,0 +1,83 @@
+"""Successive halving: the slower half of each class leaves, the reference never does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.samples import case, measurement
+from unetbench.measuring import halving
+from unetbench.records import Case, Failure, Result, Turn
+
+
+def _result(recipe: str, ms: float, measured_class: str = "exact") -> Result:
+    found = measurement(ms)
+    found = replace(found, parity=replace(found.parity, measured_class=measured_class))  # type: ignore[arg-type]
+    return Result(case=case("resnet18", recipe), session=1, measurements=(found,))
+
+
+REFERENCE = _result("torch_eager/fp32", 300)
+EXACT = [_result(f"{name}/fp32", ms) for name, ms in
+         (("openvino", 100), ("onnxruntime", 105), ("ncnn", 140), ("torch_compile", 150), ("mnn", 200), ("mnn[winograd=0]", 210))]  # fmt: skip
+APPROXIMATE = [_result("openvino/int8", 40, "approximate"), _result("onnxruntime/int8", 70, "approximate")]
+LOST = Result(case=case("resnet18", "openvino/bf16"), session=1,
+              failure=Failure(stage="load", kind="unsupported", message="no"))  # fmt: skip
+
+
+def _names(cases: tuple[Case, ...]) -> list[str]:
+    return [str(each.recipe.runtime) + "/" + each.recipe.precision for each in cases]
+
+
+def test_alone_the_faster_half_of_each_class_goes_on_with_the_reference() -> None:
+    found = halving.contenders([REFERENCE, *EXACT, *APPROXIMATE, LOST])
+    assert _names(found) == [
+        "torch_eager/fp32", "openvino/fp32", "onnxruntime/fp32", "ncnn/fp32", "openvino/int8", "onnxruntime/int8",
+    ]  # fmt: skip
+
+
+def test_networks_are_not_compared_with_each_other() -> None:
+    other = [
+        replace(each, case=replace(each.case, network=replace(each.case.network, encoder="resnet34")))
+        for each in (REFERENCE, EXACT[-1], EXACT[-2])
+    ]
+    assert len(halving.contenders([REFERENCE, *EXACT, *other])) == 4 + 3
+
+
+def test_those_as_fast_as_the_fastest_are_not_cut_by_a_count() -> None:
+    close = [_result(f"mnn[winograd={n}]/fp32", 100 + n) for n in range(4)] + [_result("ncnn/fp32", 100)] * 1
+    assert len(halving.contenders(close)) == 5
+
+
+def _turned(results: list[Result], blocks: int) -> dict[Case, dict[int, tuple[Turn, ...]]]:
+    return {
+        each.case: {
+            number: (Turn(order=0, before_ns=(1, 1), after_ns=(1, 1), run_ns=each.alone[-1].run_ns),)
+            for number in range(1, blocks + 1)
+        }
+        for each in results
+        if each.alone
+    }
+
+
+def test_at_a_rung_the_slower_half_leaves_and_nobody_between() -> None:
+    everyone = [REFERENCE, *EXACT, *APPROXIMATE]
+    cases = [each.case for each in everyone]
+    results = {each.case: each for each in everyone}
+    turned = _turned(everyone, 1)
+    assert _names(halving.leaving(cases, 1, results, turned)) == [
+        "torch_compile/fp32",
+        "mnn/fp32",
+        "mnn[winograd=0]/fp32",
+    ]
+    assert halving.leaving(cases, 1001, results, turned), "another group counts from 1001"
+    assert halving.leaving(cases, 3, results, turned) == ()
+    assert halving.leaving(cases, 8, results, turned) == ()
+
+
+def test_who_left_before_an_interruption_stays_away() -> None:
+    everyone = [REFERENCE, *EXACT]
+    turned = _turned(everyone, 2)
+    turned[EXACT[-1].case].pop(2)
+    cases = [each.case for each in everyone]
+    turned[REFERENCE.case][1001] = turned[REFERENCE.case][1]  # it is in another group as well
+    assert _names(halving.left_before(cases, 0, turned)) == ["mnn[winograd=0]/fp32"]
+    assert halving.left_before(cases, 0, {}) == ()

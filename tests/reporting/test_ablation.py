@@ -1,0 +1,72 @@
+"""Recipes against networks: medians, marks, gains within a network only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.samples import case, measurement
+from unetbench.records import Failure, Result
+from unetbench.reporting import ablation
+from unetbench.reporting.charts import write_png
+from unetbench.reporting.rows import Row, rows
+
+
+def _result(encoder: str, recipe: str, ms: float | None, measured_class: str = "exact") -> Result:
+    if ms is None:
+        failure = Failure(stage="converting", kind="unsupported", message="operator aten.x")
+        return Result(case=case(encoder, recipe), session=1, failure=failure)
+    found: Any = measurement(ms)
+    found = replace(found, parity=replace(found.parity, measured_class=measured_class))
+    return Result(case=case(encoder, recipe), session=1, measurements=(found,))
+
+
+def _rows() -> tuple[Row, ...]:
+    return rows([
+        _result("resnet18", "torch_eager/fp32", 400), _result("resnet34", "torch_eager/fp32", 800),
+        _result("resnet18", "onnxruntime/fp32+reparameterize", 200),
+        _result("resnet34", "onnxruntime/fp32+reparameterize", 200),
+        _result("resnet18", "openvino/fp32+reparameterize+fold_head", 100),
+        _result("resnet34", "openvino/fp32+reparameterize+fold_head", None),
+        _result("resnet18", "mnn/fp32+fold_head", 80, "near"),
+        _result("resnet34", "mnn/fp32+fold_head", 160, "near"),
+        _result("resnet18", "openvino/int8", 40, "approximate"),
+        _result("resnet34", "openvino/int8", 50, "approximate"),
+    ])  # fmt: skip
+
+
+def test_the_table_by_hand() -> None:
+    text = ablation.table(_rows())
+    lines = text.splitlines()
+    assert lines[0] == "| recipe | resnet18 | resnet34 | × eager |"
+    assert lines[2] == "| torch_eager/fp32 | 400 | 800 | 1.00 |"
+    assert "| onnxruntime/fp32+reparameterize | 200 | 200 | 2.83 |" in lines
+    assert "| mnn/fp32+fold_head | **80.0 ≈** | **160 ≈** | 5.00 |" in lines
+    assert "| openvino/fp32+reparameterize+fold_head | 100 | unsupported | 4.00 |" in lines
+    assert lines[7] == "| openvino/int8 | 40.0 ~ | 50.0 ~ | 12.65 |", "the fastest last, never in bold"
+
+
+def test_gains_are_within_a_class_and_against_what_users_run_today() -> None:
+    text = ablation.table(_rows())
+    resnet18 = "| resnet18 | mnn/fp32+fold_head | 5.00 | 2.50 | openvino/fp32+reparameterize+fold_head | 4.00 | 2.00 | openvino/int8 | 10.00 | 5.00 |"
+    resnet34 = "| resnet34 | mnn/fp32+fold_head | 5.00 | 1.25 | onnxruntime/fp32+reparameterize | 4.00 | 1.00 | openvino/int8 | 16.00 | 4.00 |"
+    assert resnet18 in text
+    assert resnet34 in text
+    assert "| geometric mean |  | **5.00** | **1.77** |" in text
+
+
+def test_it_is_shown_where_there_is_something_to_compare() -> None:
+    assert ablation.is_ablation(_rows())
+    assert not ablation.is_ablation([row for row in _rows() if row.encoder == "resnet18"])
+    assert not ablation.is_ablation([row for row in _rows() if "int8" in row.recipe])
+
+
+def test_the_chart_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("vl_convert")
+    chart = ablation.heatmap(_rows(), title="T", subtitle="S")
+    assert len(chart.to_dict()["layer"]) == 2
+    write_png(chart, tmp_path / "chart.png")
+    assert (tmp_path / "chart.png").stat().st_size > 5_000
