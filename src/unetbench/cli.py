@@ -117,13 +117,14 @@ def _tune(options: Namespace, given: list[str]) -> int:
         halving=True,
     )
     title = f"{len(recipes)} recipes"
-    if not session.run(plan, partial(live.observer, console=Console(), write=_line, title=title)):
+    results = session.run(plan, partial(live.observer, console=Console(), write=_line, title=title))
+    if not results:
         raise BadInput(f"--budget {options.budget} ended before a case could be measured: give more time.")
     _show(options)
     with reading(options.store) as store:
-        for line in tuned.lines(reports.report(store)):
+        for line in tuned.lines(reports.report(store), {result.key for result in results}):
             print(line)
-    return 0
+    return 0 if any(not result.failed for result in results) else 1
 
 
 def _report(options: Namespace, given: list[str]) -> int:

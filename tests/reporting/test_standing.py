@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -16,7 +17,7 @@ from unetbench.reporting.report import report
 from unetbench.reporting.rows import rows
 from unetbench.reporting.standing import standings
 from unetbench.store import reading, writing
-from unetbench.verdicts import LOOKS
+from unetbench.verdicts import LOOKS, LOOKS_OF
 
 EAGER, COMPILED, TWIN = (
     case(recipe=recipe)
@@ -219,3 +220,17 @@ def test_the_command_line_compares_and_fails_where_slower(
     assert main(["compare", *recipes, "--store", str(store), "--fail-if-slower", "much"]) == 2
     assert main(["report", "--store", str(store), "--case", "resnet18/unet torch_eager/fp32"]) == 0
     assert "certainly" not in capsys.readouterr().err
+
+
+def test_those_that_left_a_search_early_count_in_the_pairs_and_not_in_the_ranks() -> None:
+    everyone = _results(count=8)
+    left = replace(everyone[2], measurements=everyone[2].measurements[:2])  # one block, then it left
+    tune = LOOKS_OF["tune"]
+    said = standings([*everyone[:2], left], tune)
+    assert [said.cases[each.key].rank for each in everyone] == ["2", "1", ""]
+    with_all = standings(everyone, tune)
+    keys = everyone[0].key, everyone[1].key
+    assert said.pairs[keys].alpha == with_all.pairs[keys].alpha == pytest.approx(0.01 / 3)
+    assert said.told_apart(*keys)
+    assert said.told_apart(*reversed(keys))
+    assert not said.told_apart(everyone[1].key, everyone[2].key)

@@ -11,7 +11,7 @@ from unetbench.reporting import tuned
 from unetbench.reporting.report import Report
 from unetbench.reporting.rows import rows
 from unetbench.reporting.standing import Standing, Standings
-from unetbench.verdicts import Steady
+from unetbench.verdicts import Pair, Steady
 
 
 def _result(recipe: str, ms: float, measured_class: str = "exact") -> Result:
@@ -48,14 +48,23 @@ def test_each_class_has_its_own_winner_and_ties_are_said() -> None:
     lost_case = case("resnet18", "mnn/fp32")
     lost = Result(case=lost_case, key=lost_case.key(), session=1,
                   failure=Failure(stage="converting", kind="unsupported", message="no"))  # fmt: skip
-    said = Standings(cases={result.key: standing for result, standing in found.values()})
+    apart = Pair(verdict="faster", low=1.1, high=1.2)
+    keys = {name: result.key for name, (result, _) in found.items()}
+    said = Standings(
+        cases={result.key: standing for result, standing in found.values()},
+        pairs={
+            (keys["openvino/fp32"], keys["onnxruntime/fp32"]): Pair(low=0.99, high=1.03),
+            (keys["openvino/fp32"], keys["torch_eager/fp32"]): apart,
+            (keys["openvino/fp32"], keys["ncnn/fp32"]): apart,
+        },
+    )
     results = [result for result, _ in found.values()] + [alone, lost]
+    earlier = _result("ncnn[winograd=0]/fp32", 10)  # of another search in the session: no part of this one
     session = Session(
         identifier=1, started_utc="2026-11-24T10:00:00+00:00", machine=machine(), preset="tune", images="x", command="tune"
     )  # fmt: skip
-    lines = list(
-        tuned.lines(Report(session=session, rows=rows(results, said), earlier_sessions=0, said=said))
-    )
+    report = Report(session=session, rows=rows([*results, earlier], said), earlier_sessions=0, said=said)
+    lines = list(tuned.lines(report, {result.key for result in results}))
     assert lines[0] == "resnet18/unet at 512x512"
     assert lines[1] == "  exact: openvino/fp32"
     assert lines[2].startswith("    100 ms (99–101), 3 × torch_eager/fp32; error")

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from tests.rewrites.pieces import CHANNELS, FP64, SEEDS, assert_same, error, train
-from unetbench import rewrite
+from unetbench import Network, rewrite
+from unetbench.errors import Unsupported
 from unetbench.rewrites import fold_batchnorm
 
 
@@ -134,3 +135,58 @@ def test_what_cannot_be_folded_exactly_is_left_alone(name: str) -> None:
 def test_a_norm_in_training_is_left_alone() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
     assert fold_batchnorm.offered(model) == 0
+
+
+class _Returned(nn.Module):
+    """The convolution's own output is an answer too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        out = self.first(images)
+        return [out, self.norm(out)]
+
+
+class _TwoNames(nn.Module):
+    """One norm under two names, the second of which runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.again = self.norm
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.again(self.first(images))  # type: ignore[no-any-return]
+
+
+class _ByKeyword(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(input=self.first(images))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", [_Returned, _TwoNames, _ByKeyword])
+def test_unusual_modules_are_left_alone(kind: type[nn.Module]) -> None:
+    model = train(kind())
+    assert fold_batchnorm.offered(model) == 0
+    assert _norms(_folded(model)) == 1
+
+
+def test_where_somebody_listens_nothing_is_folded() -> None:
+    for index in (0, 1):
+        model = train(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
+        model[index].register_forward_hook(lambda module, given, out: 2 * out)  # type: ignore[operator]
+        images = torch.randn(1, 3, 8, 8)
+        with torch.inference_mode():
+            torch.testing.assert_close(_folded(model)(images), model(images))
+
+
+def test_reparameterize_comes_before_it() -> None:
+    model = Network("repvgg_a0").build()
+    with pytest.raises(Unsupported, match="put it before fold_batchnorm"):
+        rewrite(model, "fold_batchnorm", "reparameterize")

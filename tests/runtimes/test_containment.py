@@ -16,13 +16,16 @@ OTHERS = [
     if not parts.find("runtime", name).missing
     and "torch" not in parts.find("runtime", name).constants["REQUIRES"]
 ]
-# A socket that is opened, or a process that is started, ends the script; pnnx is a program of its own.
+# A socket that is opened, or a process that is started, ends the script; pnnx is a program of its own, and
+# ctypes asks ldconfig where a library is.
 _GUARD = """
 import sys
 def watch(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
         raise SystemExit(f"opened a connection: {event} {arguments}")
-    if event in ("subprocess.Popen", "os.system", "os.posix_spawn") and "pnnx" not in str(arguments):
+    if event in ("subprocess.Popen", "os.system", "os.posix_spawn") and not any(
+        known in str(arguments) for known in ("pnnx", "ldconfig")
+    ):
         raise SystemExit(f"started a process: {arguments}")
 sys.addaudithook(watch)
 """

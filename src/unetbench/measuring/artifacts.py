@@ -12,9 +12,11 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Final
 
 from unetbench import machine, parts
@@ -25,7 +27,7 @@ from unetbench.records import Case
 MANIFEST: Final = "artifact.json"
 _UNFINISHED = ".part-"
 _LIMIT_BYTES = 10 << 30  # of everything kept; the least recently used go first
-_ABANDONED_S = 86_400.0  # then an unfinished folder is a killed process's
+_ABANDONED_S = 86_400.0  # then no process works at an unfinished folder, or with an artifact, any more
 _OTHERS_MAY_WRITE = 0o022
 _SOURCE = Path(__file__).parents[1]
 _CONVERTS = ("torch", "timm", "onnx", "onnxscript", "nncf", "numpy")  # whatever the runtime
@@ -71,58 +73,82 @@ def facts(folder: Path) -> dict[str, Any] | None:
     """Return what is known of an artifact; None where it is not there, or damaged."""
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        found = {name: _digest(folder / name) for name in manifest["digests"]}
-        if found != manifest["digests"] or not found:
+        known, digests = dict(manifest["facts"]), dict(manifest["digests"])
+        found = {name: _digest(folder / name) for name in digests}
+        if found != digests or not found or manifest["seal"] != _seal(known, digests):
             return None
         os.utime(folder / MANIFEST)  # used last, when the oldest go
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return dict(manifest["facts"])
+    return known
 
 
 def unfinished(folder: Path) -> Path:
     """Return an empty folder beside an artifact's place, in which to make it."""
-    place = folder.with_name(f"{folder.name}{_UNFINISHED}{os.getpid()}")
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(mode=0o700, parents=True)
-    return place
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # It is the parent that tidies up after a worker that was killed: its number tells whose it is.
+    return Path(mkdtemp(prefix=f"{folder.name}{_UNFINISHED}{os.getppid()}-", dir=folder.parent))
+
+
+def forget_unfinished(folder: Path) -> None:
+    """Remove what this process's killed workers left beside an artifact's place."""
+    for place in folder.parent.glob(f"{folder.name}{_UNFINISHED}{os.getpid()}-*"):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def seal(made: Path, folder: Path, known: Mapping[str, Any]) -> None:
-    """Write the manifest of an artifact and put it in its place, whole or not at all."""
+    """Write the manifest of an artifact and put it in its place, whole or not at all.
+
+    Where another run was first, its artifact stays: it is the same, and may be in use.
+    """
     files = sorted(path for path in made.rglob("*") if path.is_file())
     size = sum(path.stat().st_size for path in files)
-    manifest = {
-        "facts": {**known, "artifact_bytes": size},
-        "digests": {path.relative_to(made).as_posix(): _digest(path) for path in files},
-    }
+    told = {**known, "artifact_bytes": size}
+    digests = {path.relative_to(made).as_posix(): _digest(path) for path in files}
+    manifest = {"facts": told, "digests": digests, "seal": _seal(told, digests)}
     (made / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)  # what was there is damaged, or another process's same
-    made.rename(folder)
+    if facts(folder) is None:
+        shutil.rmtree(folder, ignore_errors=True)  # what was there is damaged
+        with suppress(OSError):  # another run was first, just now
+            made.rename(folder)
+    shutil.rmtree(made, ignore_errors=True)
 
 
 def prune(root: Path, limit_bytes: int = _LIMIT_BYTES) -> None:
-    """Remove what killed processes left, and the least recently used artifacts beyond the limit."""
+    """Remove what killed processes left, and the least recently used artifacts beyond the limit.
+
+    Another run may use the same folder: what it removes meanwhile is passed over, what it used within the
+    last day stays.
+    """
+    now, total = time.time(), 0
     whole = []
     for place in root.iterdir():
-        if _UNFINISHED in place.name:
-            if time.time() - place.stat().st_mtime > _ABANDONED_S:
+        with suppress(FileNotFoundError):
+            manifest = place / MANIFEST
+            unfinished_place = _UNFINISHED in place.name or not manifest.is_file()
+            used = (place if unfinished_place else manifest).stat().st_mtime
+            if not unfinished_place:
+                size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+                whole.append((used, size, place))
+            elif now - used > _ABANDONED_S:
                 shutil.rmtree(place, ignore_errors=True)
-        elif (place / MANIFEST).is_file():
-            size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
-            whole.append(((place / MANIFEST).stat().st_mtime, size, place))
-    total = 0
-    for _, size, place in sorted(whole, reverse=True):
+    for used, size, place in sorted(whole, reverse=True):
         total += size
-        if total > limit_bytes:
+        if total > limit_bytes and now - used > _ABANDONED_S:
             shutil.rmtree(place, ignore_errors=True)
 
 
 def _sources(runtime: str) -> str:
     """Our own code is part of what an artifact is made from."""
     files = [*(_SOURCE / "networks").rglob("*.py"), *(_SOURCE / "rewrites").glob("*.py")]
+    files += [_SOURCE / "measuring" / "conversion.py", _SOURCE / "photos.py"]
     files += [*(_SOURCE / "runtimes").glob("_*.py"), _SOURCE / "runtimes" / f"{runtime}.py"]
     return digest(tuple(path.read_text(encoding="utf-8") for path in sorted(files)))
+
+
+def _seal(known: Mapping[str, Any], digests: Mapping[str, str]) -> str:
+    text = json.dumps([known, digests], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _version(package: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from unetbench.runtimes import Image
 
 CALIBRATION_IMAGES = 32  # crops that give int8 its ranges
 _CALIBRATION_SEED = 4321  # other crops than those that are timed and compared
+_FULL_BYTES = 16 << 20  # a disk with less than this is full: the converter's own words differ
 _OPERATOR = re.compile(r"\b(?:aten|torchvision|prims)[.:]+\w+(?:\.\w+)?")
 
 Say = Callable[[Mapping[str, Any]], None]
@@ -77,7 +79,7 @@ def convert(
     made = artifacts.unfinished(to)
     start = time.perf_counter()
     try:
-        built.runtime.convert(
+        artifact = built.runtime.convert(
             built.model,
             (image,),
             precision=case.recipe.precision,
@@ -86,13 +88,20 @@ def convert(
             folder=made,
             calibration=_calibration(case, built.model, image_files),
         )
+        facts = built.facts | {"prepare_s": time.perf_counter() - start}
+        facts["peak_build_bytes"] = memory.peak_rss_bytes()
+        session = built.runtime.load(artifact, threads=case.threads)
+        session.bind(image)
+        session.run()  # a file that a converter left half-written must not be kept as whole
+        artifacts.seal(made, to, facts)
     except (UnetbenchError, MemoryError, OSError):
         raise
     except Exception as error:
+        if shutil.disk_usage(made).free < _FULL_BYTES:
+            raise OSError(f"No space left on device: converting for {case.recipe}") from error
         raise Unsupported(_reason(case, error)) from error
-    facts = built.facts | {"prepare_s": time.perf_counter() - start}
-    facts["peak_build_bytes"] = memory.peak_rss_bytes()
-    artifacts.seal(made, to, facts)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)  # it lies in its place, or is of no use
     return facts
 
 
@@ -117,5 +126,6 @@ def _reason(case: Case, error: Exception) -> str:
     operator = _OPERATOR.search(text)
     named = f"operator {operator[0]}: " if operator else ""
     return (
-        f"{case.recipe.runtime.name} cannot convert this network: {named}{type(error).__name__}: {text[:160]}"
+        f"{case.recipe.runtime.name} cannot convert this network: {named}{type(error).__name__}: {text[:160]}; "
+        "use another runtime"
     )

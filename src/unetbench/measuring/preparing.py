@@ -51,7 +51,10 @@ class Preparing:
         )
         place = self.cache / name
         if artifacts.facts(place) is None:
-            self._ask(case, "convert", folder=str(folder), to=str(place))
+            try:
+                self._ask(case, "convert", folder=str(folder), to=str(place))
+            finally:
+                artifacts.forget_unfinished(place)
             if artifacts.facts(place) is None:
                 raise WorkerLost("converting", "crashed", "the artifact was damaged as it was written")
         return place

@@ -117,7 +117,10 @@ class Sweep:
         )
         if self.halving:
             for group in racing:
-                for case in halving.left_before(group, race.offsets[group], turned):
+                first, made_blocks = race.offsets[group], race.blocks(group)
+                gone = halving.left_before(group, first, turned)
+                staying = [case for case in group if case not in gone]
+                for case in (*gone, *halving.leaving(staying, first + made_blocks, results, turned)):
                     race.lost(case)
         while step := race.next_group():
             cases, number = step
@@ -133,7 +136,8 @@ class Sweep:
                     turned[case][number] = outcome.turns
                     earlier = results[case]
                     results[case] = replace(earlier, measurements=(*earlier.measurements, outcome))
-            for case in halving.leaving(cases, number, results, turned) if self.halving else ():
+            made = any(not isinstance(outcome, Failure) for outcome in outcomes.values())
+            for case in halving.leaving(cases, number, results, turned) if self.halving and made else ():
                 race.lost(case)
             self.observer.block([results[case] for case in cases], number, race.left_s())
         return not race.cut_short

@@ -12,6 +12,7 @@ from typing import Any
 
 from unetbench import machine, parts, photos
 from unetbench.errors import BadInput, WorkerLost
+from unetbench.keys import digest
 from unetbench.measuring import artifacts, halving
 from unetbench.measuring.launch import ProcessWorker
 from unetbench.measuring.preflight import Bf16, bf16, substituted
@@ -86,16 +87,26 @@ def run(
             deadline = None if plan.budget_s is None else began + plan.budget_s
             settled = sweep.run(deadline)
             if settled and plan.halving:
-                sweep.cases = halving.contenders(
-                    result for result in store.results(session.identifier) if result.case in set(cases)
-                )
-            settled = settled and (not plan.preset.looks or _race(sweep, deadline))
+                sweep.cases = _contenders(store, session.identifier, cases)
+            settled = settled and (not (plan.preset.looks and sweep.cases) or _race(sweep, deadline))
         finally:
             watcher.close()
         if settled:
             shutil.rmtree(work, ignore_errors=True)  # weights and inputs can be made again
         wanted = {case.key() for case in (*plan.cases, *cases)}
         return tuple(result for result in store.results(session.identifier) if result.key in wanted)
+
+
+def _contenders(store: Store, session: int, cases: Sequence[Case]) -> tuple[Case, ...]:
+    """Return the cases that a search goes on with; who they are is noted once, so that it goes on with the same."""
+    name = f"contenders {digest(tuple(case.key() for case in cases))}"
+    noted = store.facts(session).get(name)
+    if noted is None:
+        wanted = set(cases)
+        found = halving.contenders(r for r in store.results(session) if r.case in wanted)
+        noted = [case.key() for case in found]
+        store.note(session, name, noted)
+    return tuple(case for case in cases if case.key() in set(noted))
 
 
 def _race(sweep: Sweep, deadline: float | None) -> bool:

@@ -20,7 +20,8 @@ _MARKS: Final = {"exact": "", "near": " ≈", "approximate": " ~"}
 _LEGEND = (
     "Median ms of a run; **bold**: the fastest whose answer is exact or near. ≈ near: error over twice that of "
     "eager fp32, at most 1e-3; ~ approximate, as int8 is: its speed is no match for the others'. × eager: "
-    "geometric mean of the speed-ups over torch_eager/fp32, on the networks where both have a time."
+    "geometric mean of the speed-ups over torch_eager/fp32, on the networks where both have a time. The fastest is "
+    "so by its median: near ties may change places when measured again."
 )
 
 
@@ -35,9 +36,10 @@ class Gain:
 
 
 def is_ablation(rows: Sequence[Row]) -> bool:
-    """Return whether several recipes were measured on several networks of one size."""
+    """Return whether several recipes were measured on several networks, all else being equal."""
     recipes, networks = {row.recipe for row in rows}, {_network(row) for row in rows}
-    return len(recipes) > 2 and len(networks) > 1 and len({row.size for row in rows}) == 1
+    conditions = {(row.size, row.batch, row.classes, row.threads) for row in rows}
+    return len(recipes) > 2 and len(networks) > 1 and len(conditions) == 1
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -105,11 +107,11 @@ def _gain_lines(rows: Sequence[Row], networks: Sequence[str]) -> list[str]:
     means = [f"**{mean(column):.2f}**" if column else "" for column in columns]
     together = [text for pair in zip(means[::2], means[1::2], strict=True) for text in ("", *pair)]
     lines.append(f"| geometric mean | {' | '.join(together)} |")
-    usual = ", ".join(_USUAL)
+    names = ", ".join(_USUAL)
     return [
         *lines,
         "",
-        f"× usual: over the fastest of {usual} in fp32 with {' and '.join(sorted(_AS_IT_COMES))} at most.",
+        f"× usual: over the fastest of {names} in fp32 with {' and '.join(sorted(_AS_IT_COMES))} at most.",
     ]
 
 
@@ -168,7 +170,7 @@ def heatmap(rows: Sequence[Row], *, title: str, subtitle: str) -> Any:
     """Return the chart of speed-ups over torch_eager/fp32: recipes against networks, colour and number."""
     import altair as alt
 
-    points = [
+    points: list[dict[str, Any]] = [
         {"recipe": row.recipe, "network": _short(_network(row)), "speedup": row.speedup,
          "text": f"{row.speedup:.2f}" + _MARKS.get(row.measured_class, "")}
         for row in rows if row.speedup and not _is_reference(row)

@@ -6,7 +6,7 @@ Ranks come from verdicts only: a row is behind those that are faster beyond doub
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from unetbench import quiet as quietness
@@ -41,8 +41,14 @@ class Standings:
     """All cases of a session that have blocks, by key, and how many of the pairs are decided."""
 
     cases: Mapping[str, Standing]
+    pairs: Pairs = field(default_factory=dict)
     stated: int = 0
     decided: int = 0
+
+    def told_apart(self, first: str, second: str) -> bool:
+        """Return whether one of two cases, by key, is faster beyond doubt."""
+        pair = self.pairs.get((first, second)) or self.pairs.get((second, first))
+        return pair is not None and pair.verdict in ("faster", "slower")
 
 
 NONE = Standings(cases={})
@@ -61,7 +67,10 @@ def standings(results: Sequence[Result], looks: verdicts.Looks, *, quiet: bool =
         return NONE
     steady = {key: verdicts.steady(sample, looks) for key, sample in samples.items()}
     times = {key: time for key, time in steady.items() if time is not None}
-    pairs = _pairs({key: samples[key] for key, time in times.items() if not time.unsteady}, looks, quiet)
+    compared = {key: samples[key] for key, time in times.items() if not time.unsteady}
+    # All that had blocks count, those too that left early or gave no time: whoever is left was chosen among them.
+    stated = verdicts.pairs_stated(sum(bool(result.blocks) for result in results))
+    pairs = _pairs(compared, stated, looks, quiet)
     case_of = {result.key: result.case for result in results}
     key_of = {case_of[key]: key for key in times}
     found = {
@@ -72,13 +81,13 @@ def standings(results: Sequence[Result], looks: verdicts.Looks, *, quiet: bool =
     }
     return Standings(
         cases=_ranked(found, pairs),
+        pairs=pairs,
         stated=len(pairs),
         decided=sum(pair.verdict != "not decided" for pair in pairs.values()),
     )
 
 
-def _pairs(samples: Mapping[str, Sample], looks: verdicts.Looks, quiet: bool) -> Pairs:
-    stated = verdicts.pairs_stated(len(samples))
+def _pairs(samples: Mapping[str, Sample], stated: int, looks: verdicts.Looks, quiet: bool) -> Pairs:
     said = {
         (a, b): verdicts.pair(samples[a], samples[b], pairs=stated, looks=looks)
         for a, b in combinations(samples, 2)
@@ -130,16 +139,15 @@ def swapped(pair: verdicts.Pair) -> verdicts.Pair:
 
 
 def _ranked(found: dict[str, Standing], pairs: Pairs) -> dict[str, Standing]:
-    keys = {key for pair in pairs for key in pair} or set(found)
-    ahead, behind = dict.fromkeys(keys, 0), dict.fromkeys(keys, 0)
     looked = {key for pair, said in pairs.items() if said.low is not None for key in pair}
+    ahead, behind = dict.fromkeys(looked, 0), dict.fromkeys(looked, 0)
     for (a, b), said in pairs.items():
         faster, slower = (a, b) if said.verdict == "faster" else (b, a)
         if said.verdict in ("faster", "slower"):
             ahead[slower] += 1
             behind[faster] += 1
     return {
-        key: replace(each, best_rank=1 + ahead[key], worst_rank=len(keys) - behind[key])
+        key: replace(each, best_rank=1 + ahead[key], worst_rank=len(looked) - behind[key])
         if key in looked
         else each
         for key, each in found.items()

@@ -5,7 +5,7 @@ Classes share no rank: an exact form is never beaten by a less exact one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
@@ -15,9 +15,10 @@ from unetbench.reporting.rows import Row
 CLASSES: Final = ("exact", "near", "approximate")
 
 
-def lines(report: Report) -> Iterator[str]:
-    """Return the findings of a session, a few lines a network."""
-    for (network, size), group in groupby(sorted(report.shown, key=_place), key=_place):
+def lines(report: Report, cases: Collection[str]) -> Iterator[str]:
+    """Return the findings of a session about those cases, by key: a few lines a network."""
+    shown = [row for row in report.shown if row.case in cases]
+    for (network, size), group in groupby(sorted(shown, key=_place), key=_place):
         rows = list(group)
         yield f"{network} at {size}"
         for measured_class in CLASSES:
@@ -59,9 +60,8 @@ def _order(report: Report, row: Row) -> tuple[bool, int, float]:
 
 def _tied(report: Report, winner: Row, row: Row) -> bool:
     first, other = report.said.cases.get(winner.case), report.said.cases.get(row.case)
-    if first is None or other is None or first.worst_rank is None or other.best_rank is None:
-        return False
-    return other.best_rank <= first.worst_rank
+    looked = first is not None and other is not None and None not in (first.best_rank, other.best_rank)
+    return looked and not report.said.told_apart(winner.case, row.case)
 
 
 def _place(row: Row) -> tuple[str, str]:

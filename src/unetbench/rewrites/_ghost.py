@@ -60,6 +60,11 @@ def example_shape(model: nn.Module) -> Shape | None:
     return None if first is None else (1, first.in_channels, _SIDE_PX, _SIDE_PX)
 
 
+def hooked(module: nn.Module) -> bool:
+    """Return whether somebody listens to a module: taking it away would be noticed."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 def links(model: nn.Module) -> list[tuple[str, str]]:
     """Return (producer, consumer) by name: convolutions, products and batch norms whose only input is the
     other's output, which nothing else takes. Modules that run more than once are in no pair."""
@@ -79,11 +84,12 @@ def links(model: nn.Module) -> list[tuple[str, str]]:
             )
     try:
         with torch.no_grad(), seen:
-            ghost(torch.empty(shape, device="meta"))
+            seen.answered(ghost(torch.empty(shape, device="meta")))
     finally:
         for handle in handles:
             handle.remove()
-    return seen.links()
+    names = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
+    return [pair for pair in seen.links() if all(names[id(model.get_submodule(name))] == 1 for name in pair)]
 
 
 class _Moved(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -127,8 +133,14 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._found.kept.append(each)
         return func(*args, **(kwargs or {}))
 
+    def answered(self, output: Any) -> None:
+        """What the network returns is read by its caller too."""
+        self._found.uses.update(id(each) for each in tree_leaves(output) if isinstance(each, Tensor))
+
     def took(self, name: str, given: tuple[Any, ...]) -> None:
         self._found.calls[name] += 1
+        if not given:
+            return  # called by keyword: it is in no pair
         self._found.inputs[name] = id(given[0])
         self._found.kept.append(given[0])
 

@@ -16,7 +16,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from unetbench.rewrites._ghost import links
+from unetbench.rewrites._ghost import hooked, links
 
 TOLERANCE = 1e-12  # relative, in fp64: the same products, scaled once
 # Exactly these: a subclass may compute its weight anew at each run, as weight standardisation does.
@@ -57,7 +57,7 @@ def _foldable(convolution: nn.Module, norm: nn.Module, owners: Counter[int]) -> 
         and type(norm) in _NORMS
         and owners[id(convolution.weight)] == 1
         and not parametrize.is_parametrized(convolution)
-        and not (norm.training or norm._forward_hooks or norm._forward_pre_hooks)
+        and not (norm.training or hooked(convolution) or hooked(norm))
         and norm.running_mean is not None
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unetbench.rewrites._ghost import links
+from unetbench.rewrites._ghost import hooked, links
 
 TOLERANCE = 1e-12  # relative, in fp64: a product of two weights
 _HEAD = "head"
@@ -61,7 +61,9 @@ def _layer_before(network: nn.Module) -> str | None:
         return None
     for producer, consumer in links(network):
         before = network.get_submodule(producer)
-        if consumer == _HEAD and type(before) in (nn.Conv2d, nn.ConvTranspose2d) and _plain(before):
+        if consumer != _HEAD or hooked(before) or hooked(head):
+            continue
+        if type(before) in (nn.Conv2d, nn.ConvTranspose2d) and _plain(before):
             return producer
     return None
 

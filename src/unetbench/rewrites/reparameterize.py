@@ -10,6 +10,8 @@ from __future__ import annotations
 from timm.utils.model import reparameterize_model
 from torch import nn
 
+from unetbench.errors import Unsupported
+
 TOLERANCE = 1e-9  # relative, in fp64: sums of kernels, and each batch norm's 1/√(variance + ε)
 _METHODS = ("fuse", "reparameterize", "switch_to_deploy")  # in the order in which timm asks
 
@@ -21,5 +23,10 @@ def offered(network: nn.Module) -> int:
 
 def apply(network: nn.Module) -> nn.Module:
     """Fold what can be folded; a network without such modules stays as it is."""
-    folded: nn.Module = reparameterize_model(network, inplace=True)
+    try:
+        folded: nn.Module = reparameterize_model(network, inplace=True)
+    except AttributeError as error:  # timm's code reads the statistics of batch norms that are gone
+        raise Unsupported(
+            f"reparameterize finds branches without their batch norms ({error}): put it before fold_batchnorm."
+        ) from error
     return folded

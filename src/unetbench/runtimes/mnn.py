@@ -105,11 +105,11 @@ class _Session:
         self._input = self._expr.const(copy, list(copy.shape), self._expr.NCHW)
 
     def run(self) -> None:
-        (self._output,) = self._module.forward([self._input])
+        (logits,) = self._module.forward([self._input])
+        self._output = self._expr.convert(logits, self._expr.NCHW)  # the layout that all others answer in
 
     def read(self) -> Logits:
-        logits = self._expr.convert(self._output, self._expr.NCHW)
-        return np.array(logits.read(), dtype=np.float32).reshape(logits.shape)
+        return np.array(self._output.read(), dtype=np.float32).reshape(self._output.shape)
 
     def in_force(self) -> dict[str, str]:
         return {

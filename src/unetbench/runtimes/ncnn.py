@@ -66,6 +66,10 @@ def convert(
     for made in folder.iterdir():
         if made not in kept:
             made.unlink()
+    if told_by_it.returncode < 0:
+        raise MemoryError(
+            f"pnnx was ended by signal {-told_by_it.returncode}, as the kernel does when memory ends"
+        )
     _refuse_unknown_layers(kept[0], told_by_it.stderr or told_by_it.stdout)
     return Artifact(precision=precision, options=options, folder=folder)
 
@@ -89,8 +93,8 @@ class _Session:
         self._net.opt.use_winograd_convolution = winograd == "1"
         for option in _SIXTEEN_BITS:
             setattr(self._net.opt, option, False)
-        self._net.load_param(str(folder / _PARAMETERS))
-        self._net.load_model(str(folder / _WEIGHTS))
+        if self._net.load_param(str(folder / _PARAMETERS)) or self._net.load_model(str(folder / _WEIGHTS)):
+            raise Unsupported("ncnn cannot read the network that pnnx wrote: use another runtime.")
         (self._input,), (self._output,) = self._net.input_names(), self._net.output_names()
         self._images: list[Any] = []
         self._answers: list[Any] = []

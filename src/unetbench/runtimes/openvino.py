@@ -20,7 +20,7 @@ PRECISIONS = ("fp32", "bf16", "int8")
 REQUIRES = ("openvino", "onnx", "onnxscript")
 OPTIONS: dict[str, tuple[str, ...]] = {}
 IN_PROCESS = False
-_FILE, _CACHE = "network.xml", "cache"
+_FILE, _COMPILED = "network.xml", "compiled.blob"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
 
 
@@ -34,7 +34,7 @@ def convert(
     folder: Path | None = None,
     calibration: Sequence[Image] = (),
 ) -> Artifact:
-    """Write OpenVINO's own files, and compile once so that loading finds a model cache."""
+    """Write OpenVINO's own files and what it compiles from them, which loading then need not do."""
     from unetbench.runtimes._torch_export import write_onnx
 
     assert folder is not None
@@ -46,30 +46,36 @@ def convert(
         network = _quantised(network, calibration or examples)
     openvino.save_model(network, folder / _FILE, compress_to_fp16=False)
     source.unlink()
-    artifact = Artifact(precision=precision, options=options, folder=folder)
-    load(artifact, threads=threads)
-    return artifact
+    compiled = openvino.Core().compile_model(network, "CPU", _settings(precision, threads))
+    (folder / _COMPILED).write_bytes(bytes(compiled.export_model().getbuffer()))
+    return Artifact(precision=precision, options=options, folder=folder)
 
 
 def load(artifact: Artifact, *, threads: int) -> Session:
-    """Compile for latency with that many threads, or take it from the cache beside the network."""
+    """Read what was compiled for latency with that many threads.
+
+    OpenVINO's own cache is of no use here: it goes by the file's path, which changes as an artifact is sealed.
+    """
     assert artifact.folder is not None
-    return _Session(artifact.folder, threads, _HINTS[artifact.precision])
+    return _Session(artifact.folder, _settings(artifact.precision, threads))
+
+
+def _settings(precision: str, threads: int) -> dict[str, Any]:
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "CPU_DENORMALS_OPTIMIZATION": True,
+    }
 
 
 class _Session:
     """A compiled model with one request; the input is its own copy."""
 
-    def __init__(self, folder: Path, threads: int, hint: str) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         flush()
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": hint,
-            "CPU_DENORMALS_OPTIMIZATION": True,
-            "CACHE_DIR": str(folder / _CACHE),
-        }
-        self._model = _openvino().Core().compile_model(folder / _FILE, "CPU", settings)
+        compiled = (folder / _COMPILED).read_bytes()
+        self._model = _openvino().Core().import_model(compiled, "CPU", settings)
         self._request = self._model.create_infer_request()
         self._input = self._request.get_input_tensor()
 
