@@ -139,6 +139,7 @@ def swapped(pair: verdicts.Pair) -> verdicts.Pair:
 
 
 def _ranked(found: dict[str, Standing], pairs: Pairs) -> dict[str, Standing]:
+    keys = {key for pair in pairs for key in pair}  # those not looked at yet may be anywhere among them
     looked = {key for pair, said in pairs.items() if said.low is not None for key in pair}
     ahead, behind = dict.fromkeys(looked, 0), dict.fromkeys(looked, 0)
     for (a, b), said in pairs.items():
@@ -147,7 +148,7 @@ def _ranked(found: dict[str, Standing], pairs: Pairs) -> dict[str, Standing]:
             ahead[slower] += 1
             behind[faster] += 1
     return {
-        key: replace(each, best_rank=1 + ahead[key], worst_rank=len(looked) - behind[key])
+        key: replace(each, best_rank=1 + ahead[key], worst_rank=len(keys) - behind[key])
         if key in looked
         else each
         for key, each in found.items()
