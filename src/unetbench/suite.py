@@ -138,12 +138,17 @@ def checked_recipe(text: str) -> Recipe:
     Raises: BadInput with the nearest match.
     """
     recipe = Recipe.parse(text)
-    runtime = parts.chosen("runtime", recipe.runtime)
-    precisions = runtime.constants.get("PRECISIONS", ())
-    if recipe.precision not in precisions:
-        raise unknown(
-            "precision", recipe.precision, precisions, f"{runtime.name} computes in {', '.join(precisions)}."
-        )
+    for choice in recipe.runtimes:
+        runtime = parts.chosen("runtime", choice)
+        precisions = runtime.constants.get("PRECISIONS", ())
+        if recipe.precision not in precisions:
+            accepted = f"{runtime.name} computes in {', '.join(precisions)}."
+            raise unknown("precision", recipe.precision, precisions, accepted)
+        if len(recipe.runtimes) > 1 and runtime.constants["IN_PROCESS"]:
+            raise BadInput(
+                f"recipe {text!r}: {runtime.name} keeps its network in memory and cannot be one of two "
+                "runtimes; name one that writes files, such as openvino>mnn/fp32."
+            )
     for rewrite in recipe.rewrites:
         parts.chosen("rewrite", rewrite)
     return recipe

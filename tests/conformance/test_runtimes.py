@@ -92,7 +92,7 @@ def _converted(name: str, precision: str, options: str, threads: int) -> Artifac
         options=dict(Choice.parse(name + options).options),
         threads=threads,
         folder=None if module.IN_PROCESS else Path(mkdtemp(prefix="unetbench-test-")),
-        calibration=tuple(IMAGES),
+        calibration=tuple((image,) for image in IMAGES),
     )
     return artifact
 

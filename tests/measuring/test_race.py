@@ -130,6 +130,13 @@ def test_where_the_time_is_short_the_fastest_alone_are_raced() -> None:
     assert race.cut_short
 
 
+def test_before_any_block_was_made_a_noisy_machine_is_allowed_for() -> None:
+    """Four networks in a budget for two, by the plain time, would all end without a look."""
+    _race, turned = _raced_two_groups(deadline=340.0, block_s=40.0)
+    assert len(turned[OTHER[0]]) == 8, "the plain time would have let both begin"
+    assert not turned[EAGER]
+
+
 def test_time_that_is_left_goes_to_those_that_did_not_fit_at_first() -> None:
     race, turned = _raced_two_groups(deadline=430.0, block_s=10.0)
     assert len(turned[OTHER[0]]) == len(turned[EAGER]) == 8

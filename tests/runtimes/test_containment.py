@@ -38,7 +38,7 @@ torch.manual_seed(0)
 model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
 module = parts.find("runtime", sys.argv[1]).module()
 image = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
-module.convert(model, (image,), precision=sys.argv[3], options={}, threads=1, folder=Path(sys.argv[2]), calibration=(image,))
+module.convert(model, (image,), precision=sys.argv[3], options={}, threads=1, folder=Path(sys.argv[2]), calibration=((image,),))
 """
 _LOAD = """
 import numpy as np

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -59,14 +59,25 @@ def key(case: Case, *, weights: str, images: str, build: int) -> str:
 
     `weights` and `images` are digests; `build` tells apart what is autotuned more than once.
     """
-    part = parts.find("runtime", case.recipe.runtime.name)
+    runtimes = [parts.find("runtime", choice.name) for choice in case.recipe.runtimes]
     here = machine.machine()
     network = replace(case.network, weights="random")  # the digest says more than how they were drawn
     calibration = images if case.recipe.precision == "int8" else ""
-    made_by = tuple((name, _version(name)) for name in sorted({*_CONVERTS, *part.constants["REQUIRES"]}))
+    packages = {*_CONVERTS, *(name for part in runtimes for name in part.constants["REQUIRES"])}
+    made_by = tuple((name, _version(name)) for name in sorted(packages))
     machine_facts = (here.cpu, here.instruction_sets)
     asked = replace(case, network=network)
-    return digest((asked, weights, calibration, build, made_by, machine_facts, _sources(part.name)))
+    return digest(
+        (
+            asked,
+            weights,
+            calibration,
+            build,
+            made_by,
+            machine_facts,
+            _sources([part.name for part in runtimes]),
+        )
+    )
 
 
 def facts(folder: Path) -> dict[str, Any] | None:
@@ -138,11 +149,12 @@ def prune(root: Path, limit_bytes: int = _LIMIT_BYTES) -> None:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _sources(runtime: str) -> str:
+def _sources(runtimes: Sequence[str]) -> str:
     """Our own code is part of what an artifact is made from."""
     files = [*(_SOURCE / "networks").rglob("*.py"), *(_SOURCE / "rewrites").glob("*.py")]
     files += [_SOURCE / "measuring" / "conversion.py", _SOURCE / "photos.py"]
-    files += [*(_SOURCE / "runtimes").glob("_*.py"), _SOURCE / "runtimes" / f"{runtime}.py"]
+    files += [*(_SOURCE / "runtimes").glob("_*.py")]
+    files += [_SOURCE / "runtimes" / f"{runtime}.py" for runtime in dict.fromkeys(runtimes)]
     return digest(tuple(path.read_text(encoding="utf-8") for path in sorted(files)))
 
 

@@ -16,7 +16,8 @@ from unetbench import parts, photos
 from unetbench.errors import UnetbenchError, Unsupported
 from unetbench.measuring import artifacts, memory
 from unetbench.records import Case
-from unetbench.runtimes import Image
+from unetbench.runtimes import Image, Inputs
+from unetbench.runtimes._chosen import One, Two, of
 
 CALIBRATION_IMAGES = 32  # crops that give int8 its ranges
 _CALIBRATION_SEED = 4321  # other crops than those that are timed and compared
@@ -31,7 +32,7 @@ class Built:
     """A rewritten network with its counts and what it cost until now."""
 
     model: Any
-    runtime: Any  # the module of its file
+    runtime: One | Two
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -45,7 +46,9 @@ def build(case: Case, folder: Path, shape: tuple[int, ...], say: Say) -> Built:
     say({"phase": "importing"})
     from unetbench.rewrites import _ghost, rewrite
 
-    runtime = parts.find("runtime", case.recipe.runtime.name).module()
+    runtime = of(case.recipe)
+    for choice in case.recipe.runtimes:
+        parts.find("runtime", choice.name).module()
     marks.append(clock())
     say({"phase": "building"})
     size = case.network.image_size or (case.height_px, case.width_px)
@@ -83,7 +86,6 @@ def convert(
             built.model,
             (image,),
             precision=case.recipe.precision,
-            options=dict(case.recipe.runtime.options),
             threads=case.threads,
             folder=made,
             calibration=_calibration(case, built.model, image_files),
@@ -105,7 +107,7 @@ def convert(
     return facts
 
 
-def _calibration(case: Case, model: Any, image_files: Sequence[Path]) -> tuple[Image, ...]:
+def _calibration(case: Case, model: Any, image_files: Sequence[Path]) -> tuple[Inputs, ...]:
     if case.recipe.precision != "int8":
         return ()
     crops = photos.crops(
@@ -117,7 +119,7 @@ def _calibration(case: Case, model: Any, image_files: Sequence[Path]) -> tuple[I
         seed=_CALIBRATION_SEED,
     )
     pixels = photos.normalised(crops, model.encoder.mean, model.encoder.std)
-    return tuple(pixels.reshape(CALIBRATION_IMAGES, case.batch, *pixels.shape[1:]))
+    return tuple((each,) for each in pixels.reshape(CALIBRATION_IMAGES, case.batch, *pixels.shape[1:]))
 
 
 def _reason(case: Case, error: Exception) -> str:
@@ -126,6 +128,6 @@ def _reason(case: Case, error: Exception) -> str:
     operator = _OPERATOR.search(text)
     named = f"operator {operator[0]}: " if operator else ""
     return (
-        f"{case.recipe.runtime.name} cannot convert this network: {named}{type(error).__name__}: {text[:160]}; "
-        "use another runtime"
+        f"{' and '.join(each.name for each in case.recipe.runtimes)} cannot convert this network: "
+        f"{named}{type(error).__name__}: {text[:160].rstrip('.')}; use another runtime"
     )

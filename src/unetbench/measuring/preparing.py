@@ -40,7 +40,8 @@ class Preparing:
 
         Raises: WorkerLost where it cannot be converted.
         """
-        if parts.find("runtime", case.recipe.runtime.name).constants["IN_PROCESS"]:
+        runtimes = [parts.find("runtime", choice.name) for choice in case.recipe.runtimes]
+        if all(runtime.constants["IN_PROCESS"] for runtime in runtimes):
             return None
         folder = self.reference(case)
         name = artifacts.key(

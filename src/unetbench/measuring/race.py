@@ -23,6 +23,8 @@ _MEMORY_SHARE = 0.6  # of the memory granted, for all processes of a block
 # Before a block was made, from what the cases took alone (measured on 2 cores):
 _START_S = 4.5  # processes start at once
 _WARM_UP_S = 2.5
+_NOISY = 2.0  # times as long a block may take where quiet turns are rare, before any was made: few groups with a look tell more
+# than many without (a sweep of 25 minutes admitted four by the plain time, and none came to its first look)
 _RUNS = 36  # of each case: nine turns of a warm-up and three
 
 Group = tuple[Case, ...]
@@ -136,12 +138,19 @@ class Race:
         before = len(self._racing)
         while self._waiting:
             group = self._waiting[0]
-            needed = max(1, self.preset.looks[0][0] - self.blocks(group)) * self.expected_s(group)
+            blocks = max(1, self.preset.looks[0][0] - self.blocks(group))
+            needed = blocks * self.expected_s(group) * self._pace()
             if needed > left_s and self._racing:
                 break
             left_s -= needed
             self._racing.append(self._waiting.pop(0))
         return len(self._racing) > before
+
+    def _pace(self) -> float:
+        """Return how many times as long as expected blocks take: what those made so far tell."""
+        took_s = sum(sum(spent) for spent in self._spent_s.values())
+        plain_s = sum(len(spent) * self._plain_s(group) for group, spent in self._spent_s.items())
+        return took_s / plain_s if plain_s else _NOISY
 
     def took(self, cases: Group, seconds: float) -> None:
         """Remember how long a block took."""
@@ -169,8 +178,10 @@ class Race:
     def expected_s(self, group: Group) -> float:
         """Return how long a block of a group is likely to take."""
         spent = self._spent_s.get(group)
-        if spent:
-            return sum(spent) / len(spent)
+        return sum(spent) / len(spent) if spent else self._plain_s(group)
+
+    def _plain_s(self, group: Group) -> float:
+        """The same of a quiet machine, from what its cases took alone."""
         seconds = _START_S
         for case in group:
             measured = self.alone[case].alone[-1]

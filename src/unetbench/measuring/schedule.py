@@ -91,7 +91,7 @@ class Sweep:
             earlier = results.get(case.key())
             with self.store.in_hand(self.session.identifier, [case.key()]):
                 result = self._run_case(case, block=-len(earlier.alone) if earlier else 0)
-            self._spent_s.setdefault(case.recipe.runtime.name, []).append(self.clock() - start)
+            self._spent_s.setdefault(_kind(case), []).append(self.clock() - start)
             done += 1
             self.observer.finished(result, done, sum(map(self.expected_s, waiting[index + 1 :])))
         return True
@@ -204,7 +204,7 @@ class Sweep:
 
     def expected_s(self, case: Case) -> float:
         """Return how long a case is likely to take: the mean of those before it with its runtime."""
-        spent = self._spent_s.get(case.recipe.runtime.name)
+        spent = self._spent_s.get(_kind(case))
         return sum(spent) / len(spent) if spent else expected_s(case)
 
     def _run_case(self, case: Case, *, block: int) -> Result:
@@ -267,9 +267,14 @@ def _poisoned(what: str) -> str:
     return f"{_POISON} runs were lost with {what} in hand; --fresh tries again"
 
 
+def _kind(case: Case) -> str:
+    """Cases that take about as long to prepare."""
+    return ">".join(choice.name for choice in case.recipe.runtimes)
+
+
 def expected_s(case: Case) -> float:
     """Return a first guess of a case's time, before any was measured."""
-    return _EXPECTED_S.get(case.recipe.runtime.name, _EXPECTED_OTHER_S)
+    return _EXPECTED_S.get(_kind(case), _EXPECTED_OTHER_S)
 
 
 def has_result(result: Result | None) -> bool:

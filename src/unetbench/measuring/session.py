@@ -53,7 +53,7 @@ def run(
     """
     began = time.monotonic()
     images = plan.images or photos.default_photos()
-    for name in {case.recipe.runtime.name for case in plan.cases}:
+    for name in {choice.name for case in plan.cases for choice in case.recipe.runtimes}:
         _installed(parts.find("runtime", name))
     cache = artifacts.cache_folder()
     artifacts.prune(cache)

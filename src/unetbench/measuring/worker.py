@@ -25,7 +25,7 @@ import msgspec
 from unetbench.errors import UnetbenchError, WrongOutput
 from unetbench.measuring import memory, noise, parity, reference, timing
 from unetbench.records import Case, Parity
-from unetbench.runtimes import Logits, Session
+from unetbench.runtimes import Image, Logits, Session
 
 _PR_SET_PDEATHSIG: Final = 1  # <sys/prctl.h>
 # What allocators say when there is no memory: torch's and C++'s are plain RuntimeErrors.
@@ -75,7 +75,7 @@ class Turns:
         self._images = reference.images(Path(folder))
         self._answers, self._eager_errors = reference.answers(Path(folder))
         if artifact is None:
-            facts, self._session = _prepared(self._case, Path(folder), self._images[:1], self._say)
+            facts, self._session = _prepared(self._case, Path(folder), self._images[0], self._say)
         else:
             facts, self._session = _loaded(self._case, Path(artifact), self._say)
         return facts
@@ -165,19 +165,18 @@ class Turns:
 
 
 def _prepared(
-    case: Case, folder: Path, examples: list[Any], say: Callable[[Mapping[str, Any]], None]
+    case: Case, folder: Path, image: Image, say: Callable[[Mapping[str, Any]], None]
 ) -> tuple[dict[str, Any], Session]:
     """Build a network and prepare it in this process: its runtime has nothing to write."""
     from unetbench.measuring import conversion
 
-    built = conversion.build(case, folder, examples[0].shape, say)
+    built = conversion.build(case, folder, image.shape, say)
     say({"phase": "preparing"})
     start = time.perf_counter()
     artifact = built.runtime.convert(
         built.model,
-        examples,
+        (image,),
         precision=case.recipe.precision,
-        options=dict(case.recipe.runtime.options),
         threads=case.threads,
     )
     session: Session = built.runtime.load(artifact, threads=case.threads)
@@ -188,19 +187,17 @@ def _loaded(
     case: Case, place: Path, say: Callable[[Mapping[str, Any]], None]
 ) -> tuple[dict[str, Any], Session]:
     """Load what another process has converted; torch is imported only where the runtime is torch's."""
-    from unetbench import parts
     from unetbench.measuring import artifacts
     from unetbench.runtimes import Artifact
+    from unetbench.runtimes._chosen import of
 
     say({"phase": "loading"})
     facts = artifacts.facts(place)
     if facts is None:
         raise RuntimeError("the artifact is not there, or damaged")
     start = time.perf_counter()
-    runtime = parts.find("runtime", case.recipe.runtime.name).module()
-    options = dict(case.recipe.runtime.options)
-    artifact = Artifact(precision=case.recipe.precision, options=options, folder=place)
-    session: Session = runtime.load(artifact, threads=case.threads)
+    artifact = Artifact(precision=case.recipe.precision, folder=place)
+    session = of(case.recipe).load(artifact, threads=case.threads)
     load_s = time.perf_counter() - start
     return facts | {"prepare_s": facts["prepare_s"] + load_s, "load_s": load_s}, session
 

@@ -71,7 +71,9 @@ class Encoder(nn.Module):
 
 def padded_size(size: tuple[int, int], multiple: int) -> tuple[int, int]:
     """Return the size rounded up to a multiple. Units: pixels."""
-    return (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple)
+    # No negative number is divided: ncnn's converter rounds the traced arithmetic towards zero.
+    rows, columns = ((side + multiple - 1) // multiple * multiple for side in size)
+    return (rows, columns)
 
 
 def _levels(name: str, info: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:

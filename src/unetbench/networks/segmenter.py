@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,13 +26,25 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        least = self.encoder.least_side_px
-        rows, columns = padded_size((max(height, least), max(width, least)), self.encoder.strides[-1])
+        return self.decoded(self.encoded(images), height, width)
+
+    def encoded(self, images: Tensor) -> list[Tensor]:
+        """The first half: images (B, C, H, W) -> [(B, Cᵢ, rows/sᵢ, columns/sᵢ)] of the padded images."""
+        height, width = images.shape[-2:]
+        rows, columns = self._padded(height, width)
         if (rows, columns) != (height, width):
             images = F.pad(images, (0, columns - width, 0, rows - height))
-        features = self.encoder(images)
+        features: list[Tensor] = self.encoder(images)
+        return features
+
+    def decoded(self, features: Sequence[Tensor], height: int, width: int) -> Tensor:
+        """The second half: the features of an image of that size -> (B, classes, height, width)."""
         logits = self.head(self.decoder(features))  # (B, classes, ≈rows, ≈columns)
-        return grown(logits, rows, columns)[..., :height, :width]
+        return grown(logits, *self._padded(height, width))[..., :height, :width]
+
+    def _padded(self, height: int, width: int) -> tuple[int, int]:
+        least = self.encoder.least_side_px
+        return padded_size((max(height, least), max(width, least)), self.encoder.strides[-1])
 
 
 def grown(feature: Tensor, height: int, width: int) -> Tensor:

@@ -103,21 +103,32 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a network is run: a runtime, a precision and the rewrites applied first, in order."""
+    """How a network is run: a runtime, a precision and the rewrites applied first, in order.
+
+    With a `decoder_runtime` the first runs the encoder alone, and that one all the rest.
+    """
 
     runtime: Choice
     precision: str
     rewrites: tuple[Choice, ...] = ()
+    decoder_runtime: Choice | None = None
 
     def __str__(self) -> str:
-        return "+".join([f"{self.runtime}/{self.precision}", *map(str, self.rewrites)])
+        runtimes = ">".join(map(str, self.runtimes))
+        return "+".join([f"{runtimes}/{self.precision}", *map(str, self.rewrites)])
+
+    @property
+    def runtimes(self) -> tuple[Choice, ...]:
+        """The runtimes that it takes: one, or the encoder's and the decoder's."""
+        return (self.runtime,) if self.decoder_runtime is None else (self.runtime, self.decoder_runtime)
 
     @classmethod
     def parse(cls, text: str) -> Recipe:
-        """Read `runtime[key=value…]/precision[+rewrite[key=value…]…]`."""
+        """Read `runtime[key=value…]/precision[+rewrite[key=value…]…]`, or with two runtimes `encoder>decoder/…`."""
         head, *rewrites = text.strip().split("+")
-        runtime, slash, precision = head.rpartition("/")
-        if not (slash and runtime and precision):
+        runtimes, slash, precision = head.rpartition("/")
+        runtime, arrow, decoder_runtime = runtimes.partition(">")
+        if not (slash and runtime and precision) or (arrow and not decoder_runtime):
             raise BadInput(
                 f"recipe {text!r} is not of the form runtime/precision+rewrite: "
                 "write it as torch_eager/fp32 or torch_compile/bf16+reparameterize."
@@ -126,6 +137,7 @@ class Recipe:
             runtime=Choice.parse(runtime),
             precision=precision,
             rewrites=tuple(Choice.parse(rewrite) for rewrite in rewrites),
+            decoder_runtime=Choice.parse(decoder_runtime) if arrow else None,
         )
 
 

@@ -126,7 +126,8 @@ def _is_reference(row: Row) -> bool:
 def _usual(row: Row) -> bool:
     recipe = Recipe.parse(row.recipe)
     plain = {rewrite.name for rewrite in recipe.rewrites} <= _AS_IT_COMES
-    return recipe.runtime.name in _USUAL and recipe.precision == "fp32" and plain
+    names = {choice.name for choice in recipe.runtimes}
+    return len(recipe.runtimes) == 1 and names <= set(_USUAL) and recipe.precision == "fp32" and plain
 
 
 def _fastest(rows: Sequence[Row], network: str, wanted: Callable[[Row], bool]) -> Row | None:

@@ -2,10 +2,10 @@
 
 A file gives `PRECISIONS`, `REQUIRES` (third-party packages), `OPTIONS` (accepted values by key),
 `IN_PROCESS` (True where the artifact lives in memory, so that one process converts and loads),
-`convert(model, examples, *, precision, options, threads, folder, calibration) -> Artifact` and
-`load(artifact, *, threads) -> Session`. `folder` is an empty one for the files, None where the artifact
-lives in memory. What `tune` should know stands in `WORTH_TRYING` and `KEEPS_LAYOUT` (candidates.py).
-`calibration` are the real images that int8 takes its ranges from. Only the torch
+`convert(model, inputs, *, precision, options, threads, folder, calibration) -> Artifact` and
+`load(artifact, *, threads) -> Session`. `inputs` are an example: one array for each argument of the
+network's forward. `folder` is an empty one for the files, None where the artifact lives in memory. What `tune` should know stands in `WORTH_TRYING` and `KEEPS_LAYOUT` (candidates.py).
+`calibration` are the real inputs that int8 takes its ranges from. Only the torch
 runtimes need torch to load; conversion may use it, so it is imported inside.
 """
 
@@ -28,32 +28,38 @@ if TYPE_CHECKING:
     from torch import nn
 
 Image = NDArray[np.float32]
+Inputs = tuple[Image, ...]  # of one run
 Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A converted network: files in a folder of its own, or, of an in-process runtime, a live module
-    with the examples whose shape it is compiled for."""
+    """A converted network: files in a folder of its own, or, of an in-process runtime, a live module."""
 
     precision: str
     options: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
     module: Any = None
-    examples: tuple[Image, ...] = ()
 
 
 class Session(Protocol):
     """A loaded network: bind an image, run it (this alone is timed), read the answer."""
 
-    def bind(self, image: Image) -> None:
-        """Take an input into the runtime's own layout. Shapes: (B, C, H, W), normalised."""
+    def bind(self, *inputs: Image, shared: bool = False) -> None:
+        """Take the inputs into the runtime's own layout: an image, or the features of a half network.
+
+        With `shared` they belong to it until the next bind, and are not copied where the runtime can do without.
+        Shapes: (B, C, H, W), normalised.
+        """
 
     def run(self) -> None:
-        """Compute the bound input's answer and keep it."""
+        """Compute the bound inputs' answer and keep it."""
+
+    def answers(self) -> tuple[Logits, ...]:
+        """Return all that the last run answered, without a copy where possible: the next run may overwrite it."""
 
     def read(self) -> Logits:
-        """Return the last answer. Shapes: (B, classes, H, W)."""
+        """Return the last answer, the reader's own. Shapes: (B, classes, H, W)."""
 
     def in_force(self) -> dict[str, str]:
         """Return the options as the runtime itself reports them, threads among them."""

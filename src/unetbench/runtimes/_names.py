@@ -1,5 +1,10 @@
-"""The names of a converted network's input and output, for those who load it without torch."""
+"""The names of a converted network's inputs and outputs, for those who load it without torch."""
 
 from __future__ import annotations
 
-INPUT, OUTPUT = "image", "logits"
+INPUT, OUTPUT = "input", "output"
+
+
+def names(of: str, count: int) -> list[str]:
+    """Return as many names, in order."""
+    return [f"{of}_{index}" for index in range(count)]

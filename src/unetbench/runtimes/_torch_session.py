@@ -24,32 +24,37 @@ def set_threads(threads: int) -> None:
 
 
 class TorchSession:
-    """A torch callable bound to an input."""
+    """A torch callable bound to its inputs."""
 
-    def __init__(self, model: Callable[[Tensor], Tensor], *, precision: str) -> None:
+    def __init__(self, model: Callable[..., Any], *, precision: str) -> None:
         self._model = model
         self._bf16 = precision == "bf16"
-        self._input = self._output = torch.empty(0)
+        self._inputs: tuple[Tensor, ...] = ()
+        self._outputs: tuple[Tensor, ...] = ()
 
-    def bind(self, image: Image) -> None:
-        self._input = torch.from_numpy(image).clone()
+    def bind(self, *inputs: Image, shared: bool = False) -> None:
+        tensors = map(torch.from_numpy, inputs)
+        self._inputs = tuple(tensors if shared else (tensor.clone() for tensor in tensors))
 
     def run(self) -> None:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             if self._bf16:
                 stack.enter_context(torch.autocast(device_type="cpu", dtype=torch.bfloat16))
-            self._output = self._model(self._input)
+            answer = self._model(*self._inputs)
+            self._outputs = (answer,) if isinstance(answer, Tensor) else tuple(answer)
+
+    def answers(self) -> tuple[Logits, ...]:
+        return tuple(output.float().contiguous().numpy() for output in self._outputs)
 
     def read(self) -> Logits:
-        logits: Any = self._output.float().numpy()
-        return logits.copy()  # type: ignore[no-any-return]
+        return self.answers()[0].copy()
 
     def in_force(self) -> dict[str, str]:
         flushed = (torch.full((4,), _SMALLEST_DENORMAL) * 1.0).sum().item() == 0.0
         return {
             "threads": str(torch.get_num_threads()),
             "denormals": "flushed" if flushed else "kept",
-            "output": str(self._output.dtype).removeprefix("torch."),
+            "output": ", ".join(sorted({str(each.dtype).removeprefix("torch.") for each in self._outputs})),
             "cpu capability": torch.backends.cpu.get_cpu_capability(),
         }

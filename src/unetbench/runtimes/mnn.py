@@ -6,6 +6,7 @@ to a server: they are never imported here, only the compiled converter that they
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetbench.errors import Unsupported
-from unetbench.runtimes import Artifact, Image, Logits, Session
+from unetbench.runtimes import Artifact, Image, Inputs, Logits, Session
 from unetbench.runtimes._denormals import flush, told
-from unetbench.runtimes._names import INPUT, OUTPUT
+from unetbench.runtimes._names import INPUT, OUTPUT, names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,26 +29,27 @@ REQUIRES = ("MNN", "onnx", "onnxscript")
 OPTIONS = {"winograd": ("0", "1", "2", "3")}
 IN_PROCESS = False
 WORTH_TRYING = {"winograd": ("1", "3")}
-_FILE = "network.mnn"
+_FILE, _COUNTS = "network.mnn", "counts.json"  # of inputs and outputs: MNN asks for their names
 _WINOGRAD_LEVEL = 3  # the number of the hint WINOGRAD_MEMORY_LEVEL in MNN's Interpreter::HintMode
 
 
 def convert(
     model: nn.Module,
-    examples: Sequence[Image],
+    inputs: Inputs,
     *,
     precision: str,
     options: Mapping[str, str],
     threads: int,
     folder: Path | None = None,
-    calibration: Sequence[Image] = (),
+    calibration: Sequence[Inputs] = (),
 ) -> Artifact:
     """Write the network as ONNX and let MNN's compiled converter read it."""
     from unetbench.runtimes._torch_export import write_onnx
 
     assert folder is not None
     source = folder / "network.onnx"
-    write_onnx(model, examples[0], source)
+    outputs = write_onnx(model, inputs, source)
+    (folder / _COUNTS).write_text(json.dumps([len(inputs), outputs]), encoding="ascii")
     with _stdout_aside(folder / "log") as log:
         import _tools
 
@@ -75,18 +77,19 @@ def convert(
 def load(artifact: Artifact, *, threads: int) -> Session:
     """Read the file and return a session with that many threads."""
     assert artifact.folder is not None
-    return _Session(artifact.folder / _FILE, threads, int(artifact.options.get("winograd", "3")))
+    return _Session(artifact.folder, threads, int(artifact.options.get("winograd", "3")))
 
 
 class _Session:
-    """A module and the input bound to it.
+    """A module and the inputs bound to it.
 
     MNN's older sessions plan the input's memory for other maps, so that a second run of the same input
     answers something else; its modules leave the input as it is.
     """
 
-    def __init__(self, path: Path, threads: int, winograd: int) -> None:
+    def __init__(self, folder: Path, threads: int, winograd: int) -> None:
         flush()
+        inputs, outputs = json.loads((folder / _COUNTS).read_text(encoding="ascii"))
         with _stdout_aside(None):
             import MNN
 
@@ -94,22 +97,31 @@ class _Session:
             runtime = MNN.nn.create_runtime_manager((settings,))
             runtime.set_hint(_WINOGRAD_LEVEL, winograd)
             self._module = MNN.nn.load_module_from_file(
-                str(path), [INPUT], [OUTPUT], runtime_manager=runtime, shape_mutable=False
+                str(folder / _FILE),
+                names(INPUT, inputs),
+                names(OUTPUT, outputs),
+                runtime_manager=runtime,
+                shape_mutable=False,
             )
         self._expr, self._threads, self._winograd = MNN.expr, threads, winograd
-        self._input: Any = None
-        self._output: Any = None
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
 
-    def bind(self, image: Image) -> None:
-        copy = np.array(image, dtype=np.float32, order="C")
-        self._input = self._expr.const(copy, list(copy.shape), self._expr.NCHW)
+    def bind(self, *inputs: Image, shared: bool = False) -> None:
+        # MNN takes a copy of its own in any case.
+        arrays = inputs if shared else [np.array(each, dtype=np.float32, order="C") for each in inputs]
+        self._inputs = [self._expr.const(each, list(each.shape), self._expr.NCHW) for each in arrays]
 
     def run(self) -> None:
-        (logits,) = self._module.forward([self._input])
-        self._output = self._expr.convert(logits, self._expr.NCHW)  # the layout that all others answer in
+        # In the layout that all others answer in.
+        outputs = self._module.forward(self._inputs)
+        self._outputs = [self._expr.convert(each, self._expr.NCHW) for each in outputs]
+
+    def answers(self) -> tuple[Logits, ...]:
+        return tuple(np.asarray(each.read(), np.float32).reshape(each.shape) for each in self._outputs)
 
     def read(self) -> Logits:
-        return np.array(self._output.read(), dtype=np.float32).reshape(self._output.shape)
+        return self.answers()[0].copy()
 
     def in_force(self) -> dict[str, str]:
         return {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetbench.errors import Unsupported
-from unetbench.runtimes import Artifact, Image, Logits, Session
+from unetbench.runtimes import Artifact, Image, Inputs, Logits, Session
 from unetbench.runtimes._denormals import flush, told
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ _SIXTEEN_BITS = (
 
 def convert(
     model: nn.Module,
-    examples: Sequence[Image],
+    inputs: Inputs,
     *,
     precision: str,
     options: Mapping[str, str],
     threads: int,
     folder: Path | None = None,
-    calibration: Sequence[Image] = (),
+    calibration: Sequence[Inputs] = (),
 ) -> Artifact:
     """Trace the network for one image, convert it by pnnx in the folder, and keep ncnn's two files."""
     import torch
@@ -43,17 +43,19 @@ def convert(
 
     assert folder is not None
     traced = folder / "network.pt"
-    image = torch.from_numpy(examples[0][:1])  # ncnn knows no batch: a session runs image by image
+    first = tuple(
+        torch.from_numpy(each[:1]) for each in inputs
+    )  # ncnn knows no batch: it goes image by image
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.trace(model.eval(), image, check_trace=False), str(traced))  # type: ignore[no-untyped-call]
-    shape = ",".join(map(str, image.shape))
+        torch.jit.save(torch.jit.trace(model.eval(), first, check_trace=False), str(traced))  # type: ignore[no-untyped-call]
+    shapes = ",".join(f"[{','.join(map(str, each.shape))}]" for each in first)
     kept = (folder / _PARAMETERS, folder / _WEIGHTS)
     told_by_it = subprocess.run(
         [
             EXEC_PATH,
             traced.name,
-            f"inputshape=[{shape}]",
+            f"inputshape={shapes}",
             "fp16=0",
             f"ncnnparam={_PARAMETERS}",
             f"ncnnbin={_WEIGHTS}",
@@ -95,26 +97,38 @@ class _Session:
             setattr(self._net.opt, option, False)
         if self._net.load_param(str(folder / _PARAMETERS)) or self._net.load_model(str(folder / _WEIGHTS)):
             raise Unsupported("ncnn cannot read the network that pnnx wrote: use another runtime.")
-        (self._input,), (self._output,) = self._net.input_names(), self._net.output_names()
-        self._images: list[Any] = []
-        self._answers: list[Any] = []
+        self._inputs, self._outputs = self._net.input_names(), self._net.output_names()
+        self._images: list[list[Any]] = []  # of each image of the batch its inputs
+        self._answers: list[list[Any]] = []
 
-    def bind(self, image: Image) -> None:
-        self._images = [self._ncnn.Mat(np.ascontiguousarray(each)).clone() for each in image]
+    def bind(self, *inputs: Image, shared: bool = False) -> None:
+        # Its own layout pads each channel to a multiple of 16 bytes: it copies in any case.
+        self._images = [
+            [self._ncnn.Mat(np.ascontiguousarray(each)).clone() for each in image]
+            for image in zip(*inputs, strict=True)
+        ]
 
     def run(self) -> None:
         self._answers = [self._extracted(image) for image in self._images]
 
-    def _extracted(self, image: Any) -> Any:
+    def _extracted(self, image: list[Any]) -> list[Any]:
         extractor = self._net.create_extractor()
-        extractor.input(self._input, image)
-        code, answer = extractor.extract(self._output)
+        for name, each in zip(self._inputs, image, strict=True):
+            extractor.input(name, each)
+        return [self._answer(extractor, name) for name in self._outputs]
+
+    def _answer(self, extractor: Any, name: str) -> Any:
+        code, answer = extractor.extract(name)
         if code != 0:
             raise RuntimeError(f"ncnn gave no answer (code {code})")
         return answer
 
+    def answers(self) -> tuple[Logits, ...]:
+        images = zip(*self._answers, strict=True)
+        return tuple(np.stack([np.array(each, dtype=np.float32) for each in answers]) for answers in images)
+
     def read(self) -> Logits:
-        return np.stack([np.array(answer, dtype=np.float32) for answer in self._answers])
+        return self.answers()[0]
 
     def in_force(self) -> dict[str, str]:
         options = self._net.opt

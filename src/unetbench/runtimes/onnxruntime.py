@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetbench import machine
-from unetbench.runtimes import Artifact, Image, Logits, Session
+from unetbench.runtimes import Artifact, Image, Inputs, Logits, Session
 from unetbench.runtimes._denormals import flush, told
-from unetbench.runtimes._names import INPUT
+from unetbench.runtimes._names import INPUT, names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,22 +26,22 @@ _BYTE_PRODUCTS = ("avx_vnni", "avx512_vnni", "amx_int8")  # without them, sums o
 
 def convert(
     model: nn.Module,
-    examples: Sequence[Image],
+    inputs: Inputs,
     *,
     precision: str,
     options: Mapping[str, str],
     threads: int,
     folder: Path | None = None,
-    calibration: Sequence[Image] = (),
+    calibration: Sequence[Inputs] = (),
 ) -> Artifact:
     """Write the network as ONNX, quantised where int8 is asked for."""
     from unetbench.runtimes._torch_export import write_onnx
 
     assert folder is not None
     path = folder / _FILE
-    write_onnx(model, examples[0], path)
+    write_onnx(model, inputs, path)
     if precision == "int8":
-        _quantise(path, calibration or examples)
+        _quantise(path, calibration or [inputs])
     return Artifact(precision=precision, options=options, folder=folder)
 
 
@@ -52,7 +52,7 @@ def load(artifact: Artifact, *, threads: int) -> Session:
 
 
 class _Session:
-    """An ONNX Runtime session with bound input and output."""
+    """An ONNX Runtime session with bound inputs and outputs, which are arrays of our own."""
 
     def __init__(self, path: Path, threads: int, spinning: str) -> None:
         import onnxruntime as ort
@@ -68,20 +68,28 @@ class _Session:
         self._options.add_session_config_entry("session.set_denormal_as_zero", "1")
         self._ort = ort
         self._session = ort.InferenceSession(path, self._options, providers=["CPUExecutionProvider"])
-        self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
+        self._inputs = [each.name for each in self._session.get_inputs()]
         self._binding = self._session.io_binding()
+        self._answers = tuple(np.empty(each.shape, np.float32) for each in self._session.get_outputs())
+        for output, array in zip(self._session.get_outputs(), self._answers, strict=True):
+            self._binding.bind_ortvalue_output(output.name, ort.OrtValue.ortvalue_from_numpy(array))
 
-    def bind(self, image: Image) -> None:
-        value = self._ort.OrtValue.ortvalue_from_numpy(image.copy())
-        self._binding.bind_ortvalue_input(self._input, value)
-        self._binding.bind_output(self._output)
+    def bind(self, *inputs: Image, shared: bool = False) -> None:
+        self._bound = (
+            inputs if shared else tuple(each.copy() for each in inputs)
+        )  # ORT keeps none of them alive
+        for name, array in zip(self._inputs, self._bound, strict=True):
+            value = self._ort.OrtValue.ortvalue_from_numpy(array)
+            self._binding.bind_ortvalue_input(name, value)
 
     def run(self) -> None:
         self._session.run_with_iobinding(self._binding)
 
+    def answers(self) -> tuple[Logits, ...]:
+        return self._answers
+
     def read(self) -> Logits:
-        answer: Logits = self._binding.get_outputs()[0].numpy().astype(np.float32)
-        return answer
+        return self._answers[0].copy()
 
     def in_force(self) -> dict[str, str]:
         options = self._session.get_session_options()
@@ -94,7 +102,7 @@ class _Session:
         }
 
 
-def _quantise(path: Path, images: Sequence[Image]) -> None:
+def _quantise(path: Path, images: Sequence[Inputs]) -> None:
     """Replace the file by one whose convolutions multiply bytes; ranges come from the images."""
     from onnxruntime import quantization as q
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -117,8 +125,10 @@ def _quantise(path: Path, images: Sequence[Image]) -> None:
 class _Reader:
     """Hands images out one by one, as the quantiser asks for them."""
 
-    def __init__(self, images: Sequence[Image]) -> None:
-        self._left: Iterator[dict[str, Any]] = iter([{INPUT: image} for image in images])
+    def __init__(self, images: Sequence[Inputs]) -> None:
+        self._left: Iterator[dict[str, Any]] = (
+            dict(zip(names(INPUT, len(inputs)), inputs, strict=True)) for inputs in images
+        )
 
     def get_next(self) -> dict[str, Any] | None:
         return next(self._left, None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetbench.errors import MissingPackage
-from unetbench.runtimes import Artifact, Image, Logits, Session
+from unetbench.runtimes import Artifact, Image, Inputs, Logits, Session
 from unetbench.runtimes._denormals import flush, told
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quanti
 
 def convert(
     model: nn.Module,
-    examples: Sequence[Image],
+    inputs: Inputs,
     *,
     precision: str,
     options: Mapping[str, str],
     threads: int,
     folder: Path | None = None,
-    calibration: Sequence[Image] = (),
+    calibration: Sequence[Inputs] = (),
 ) -> Artifact:
     """Write OpenVINO's own files and what it compiles from them, which loading then need not do."""
     from unetbench.runtimes._torch_export import write_onnx
@@ -40,10 +40,10 @@ def convert(
     assert folder is not None
     openvino = _openvino()
     source = folder / "network.onnx"
-    write_onnx(model, examples[0], source)
+    write_onnx(model, inputs, source)
     network = openvino.convert_model(source)
     if precision == "int8":
-        network = _quantised(network, calibration or examples)
+        network = _quantised(network, calibration or [inputs])
     openvino.save_model(network, folder / _FILE, compress_to_fp16=False)
     source.unlink()
     compiled = openvino.Core().compile_model(network, "CPU", _settings(precision, threads))
@@ -70,23 +70,32 @@ def _settings(precision: str, threads: int) -> dict[str, Any]:
 
 
 class _Session:
-    """A compiled model with one request; the input is its own copy."""
+    """A compiled model with one request."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         flush()
         compiled = (folder / _COMPILED).read_bytes()
         self._model = _openvino().Core().import_model(compiled, "CPU", settings)
         self._request = self._model.create_infer_request()
-        self._input = self._request.get_input_tensor()
+        # The input's own memory, from before the first bind that shares another's.
+        self._own = [self._request.get_input_tensor(index) for index in range(len(self._model.inputs))]
 
-    def bind(self, image: Image) -> None:
-        self._input.data[:] = image
+    def bind(self, *inputs: Image, shared: bool = False) -> None:
+        self._shared = inputs if shared else ()  # OpenVINO knows their memory, and does not keep them alive
+        for index, (own, array) in enumerate(zip(self._own, inputs, strict=True)):
+            tensor = _openvino().Tensor(array, shared_memory=True) if shared else own
+            if not shared:
+                own.data[:] = array
+            self._request.set_input_tensor(index, tensor)
 
     def run(self) -> None:
         self._request.infer()
 
+    def answers(self) -> tuple[Logits, ...]:
+        return tuple(self._request.get_output_tensor(i).data for i in range(len(self._model.outputs)))
+
     def read(self) -> Logits:
-        answer: Logits = self._request.get_output_tensor().data.astype(np.float32)
+        answer: Logits = self.answers()[0].astype(np.float32)
         return answer
 
     def in_force(self) -> dict[str, str]:
@@ -104,11 +113,12 @@ def _openvino() -> Any:
     return openvino
 
 
-def _quantised(network: Any, images: Sequence[Image]) -> Any:
+def _quantised(network: Any, images: Sequence[Inputs]) -> Any:
     try:
         import nncf
     except ImportError as error:
         raise MissingPackage(
             "runtime openvino needs nncf for int8: install it with `uv pip install unetbench[nncf]`."
         ) from error
-    return nncf.quantize(network, nncf.Dataset(list(images)), subset_size=len(images))
+    one_each = [inputs[0] if len(inputs) == 1 else inputs for inputs in images]
+    return nncf.quantize(network, nncf.Dataset(one_each), subset_size=len(images))

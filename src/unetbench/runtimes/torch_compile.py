@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unetbench.runtimes import Artifact, Image, Session
+from unetbench.runtimes import Artifact, Inputs, Session
 from unetbench.runtimes._torch_session import TorchSession, set_threads
 
 PRECISIONS = ("fp32", "bf16")
@@ -27,20 +27,20 @@ _PACKAGE = "package.pt2"
 
 def convert(
     model: nn.Module,
-    examples: Sequence[Image],
+    inputs: Inputs,
     *,
     precision: str,
     options: Mapping[str, str],
     threads: int,
     folder: Path | None = None,
-    calibration: Sequence[Image] = (),
+    calibration: Sequence[Inputs] = (),
 ) -> Artifact:
-    """Compile for the example's shape and that many threads into a package in the folder."""
+    """Compile for the inputs' shapes and that many threads into a package in the folder."""
     assert folder is not None
     set_threads(threads)
-    image = torch.from_numpy(examples[0])
+    tensors = tuple(map(torch.from_numpy, inputs))
     with torch.no_grad():
-        program = torch.export.export(_Cast(model).eval() if precision == "bf16" else model.eval(), (image,))
+        program = torch.export.export(_Cast(model).eval() if precision == "bf16" else model.eval(), tensors)
         choices: dict[str, Any] = {"freezing": True} if options.get("freezing") == "1" else {}
         torch._inductor.aoti_compile_and_package(
             program, package_path=str(folder / _PACKAGE), inductor_configs=choices
@@ -63,7 +63,6 @@ class _Cast(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Any:
         with torch.autocast(device_type="cpu", dtype=torch.bfloat16):
-            answer: Tensor = self.model(images)
-        return answer
+            return self.model(*inputs)

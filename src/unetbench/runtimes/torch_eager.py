@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from unetbench.runtimes import Artifact, Image, Session
+from unetbench.runtimes import Artifact, Inputs, Session
 from unetbench.runtimes._torch_session import TorchSession, set_threads
 
 PRECISIONS = ("fp32", "bf16")
@@ -19,13 +19,13 @@ KEEPS_LAYOUT = True
 
 def convert(
     model: nn.Module,
-    examples: Sequence[Image],
+    inputs: Inputs,
     *,
     precision: str,
     options: Mapping[str, str],
     threads: int,
     folder: Path | None = None,
-    calibration: Sequence[Image] = (),
+    calibration: Sequence[Inputs] = (),
 ) -> Artifact:
     """Keep the module as it is; bf16 is autocast around it."""
     return Artifact(precision=precision, options=options, module=model.eval())
