@@ -34,6 +34,14 @@ def test_a_layout_is_tried_only_where_it_reaches_the_kernels() -> None:
     assert with_layout == {"torch_eager", "torch_compile"}
 
 
+def test_two_runtimes_are_tried_where_both_are_asked_for() -> None:
+    two = [str(recipe) for recipe in candidates.recipes() if len(recipe.runtimes) > 1]
+    assert "onnxruntime[spinning=0]>mnn[winograd=1]/fp32+reparameterize+fold_head" in two
+    assert all(checked_recipe(text) for text in two)
+    assert not any(len(recipe.runtimes) > 1 for recipe in candidates.recipes(["openvino"]))
+    assert any(len(recipe.runtimes) > 1 for recipe in candidates.recipes(["openvino", "mnn"]))
+
+
 def test_the_search_can_be_narrowed() -> None:
     found = candidates.recipes(["openvino"], ["int8"])
     assert {(r.runtime.name, r.precision) for r in found[1:]} == {("openvino", "int8")}

@@ -1,12 +1,14 @@
 """Which recipes are worth trying on a network: the search space of `tune`, from what discovery finds.
 
 A runtime's file says what matters to it: `WORTH_TRYING` (the option values to search, where not its
-defaults alone) and `KEEPS_LAYOUT` (the weights' memory layout reaches its kernels). No timing is known here.
+defaults alone), `KEEPS_LAYOUT` (the weights' memory layout reaches its kernels), `FIRST_HALF` (the options with
+which it may run the encoder before another) and `SECOND_HALF` (it may run the decoder after another). No
+timing is known here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import product
 
 from unetbench import machine, parts
@@ -16,9 +18,10 @@ from unetbench.records import REFERENCE, Choice, Recipe
 _LAYOUT = "channels_last"
 # What helps nearly everywhere first. fold_upconv ends in an addition, behind which no compiler folds a batch
 # norm: it goes with fold_batchnorm, which elsewhere compilers do themselves.
+_HEAD_FOLDED = ("reparameterize", "fold_head")
 _FOLDS = (
     ("reparameterize",),
-    ("reparameterize", "fold_head"),
+    _HEAD_FOLDED,
     ("reparameterize", "fold_batchnorm", "fold_head", "fold_upconv"),
 )
 
@@ -36,29 +39,43 @@ def recipes(runtimes: Collection[str] = (), precisions: Collection[str] = ()) ->
     for precision in precisions:
         if precision not in known:
             raise unknown("precision", precision, sorted(known), "Give --precision one of them.")
-    found = [
-        recipe
-        for name in names
-        if not runtimes or name in runtimes
-        for recipe in _of_runtime(parts.find("runtime", name))
-        if not precisions or recipe.precision in precisions
-    ]
+    chosen = [parts.find("runtime", name) for name in names if not runtimes or name in runtimes]
+    there = [part for part in chosen if not part.missing]
+    every = [*(recipe for part in there for recipe in _of_runtime(part)), *_of_two(there)]
+    found = [recipe for recipe in every if not precisions or recipe.precision in precisions]
     if not found:
         raise BadInput("no recipe is left to try: name other runtimes or precisions, or install a runtime.")
     return tuple(dict.fromkeys([REFERENCE, *found]))
 
 
 def _of_runtime(part: parts.Part) -> Iterator[Recipe]:
-    if part.missing:
-        return
-    worth = part.constants.get("WORTH_TRYING", {})
     for precision in part.constants["PRECISIONS"]:
         if precision == "bf16" and not machine.bf16_instructions():
             continue
-        for values in product(*worth.values()):
-            options = tuple(sorted(zip(worth, values, strict=True)))
+        for choice in _choices(part):
             for rewrites in _rewrites(bool(part.constants.get("KEEPS_LAYOUT"))):
-                yield Recipe(runtime=Choice(part.name, options), precision=precision, rewrites=rewrites)
+                yield Recipe(runtime=choice, precision=precision, rewrites=rewrites)
+
+
+def _of_two(there: Sequence[parts.Part]) -> Iterator[Recipe]:
+    """The encoder in one runtime and the decoder in another, in fp32: how they differ is in their convolutions."""
+    firsts = [part for part in there if "FIRST_HALF" in part.constants]
+    seconds = [part for part in there if part.constants.get("SECOND_HALF")]
+    for first, second in product(firsts, seconds):
+        encoder = Choice(first.name, tuple(sorted(first.constants["FIRST_HALF"].items())))
+        for decoder in _choices(second):
+            yield Recipe(
+                runtime=encoder,
+                precision="fp32",
+                rewrites=tuple(map(Choice, _HEAD_FOLDED)),
+                decoder_runtime=decoder,
+            )
+
+
+def _choices(part: parts.Part) -> Iterator[Choice]:
+    worth = part.constants.get("WORTH_TRYING", {})
+    for values in product(*worth.values()):
+        yield Choice(part.name, tuple(sorted(zip(worth, values, strict=True))))
 
 
 def _rewrites(keeps_layout: bool) -> Iterator[tuple[Choice, ...]]:

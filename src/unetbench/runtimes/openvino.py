@@ -20,6 +20,7 @@ PRECISIONS = ("fp32", "bf16", "int8")
 REQUIRES = ("openvino", "onnx", "onnxscript")
 OPTIONS: dict[str, tuple[str, ...]] = {}
 IN_PROCESS = False
+FIRST_HALF: dict[str, str] = {}
 _FILE, _COMPILED = "network.xml", "compiled.blob"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
 
