@@ -16,9 +16,9 @@ from unetbench.errors import BadInput, unknown
 from unetbench.records import REFERENCE, Choice, Recipe
 
 _LAYOUT = "channels_last"
+_HEAD_FOLDED = ("reparameterize", "fold_head")
 # What helps nearly everywhere first. fold_upconv ends in an addition, behind which no compiler folds a batch
 # norm: it goes with fold_batchnorm, which elsewhere compilers do themselves.
-_HEAD_FOLDED = ("reparameterize", "fold_head")
 _FOLDS = (
     ("reparameterize",),
     _HEAD_FOLDED,

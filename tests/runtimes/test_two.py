@@ -16,8 +16,8 @@ from unetbench.errors import BadInput, Unsupported
 from unetbench.measuring.parity import EXACT_ERROR, NEAR_ERROR, relative_error
 from unetbench.networks import Segmenter
 from unetbench.records import Choice, Recipe
-from unetbench.runtimes import Artifact, Session, _two
-from unetbench.runtimes._chosen import Two, of
+from unetbench.runtimes import Artifact, Session
+from unetbench.runtimes._chosen import HALVES, Two, of
 from unetbench.runtimes._halves import Back, Front
 from unetbench.suite import checked_recipe
 
@@ -51,7 +51,7 @@ def _two_of(encoder: str, decoder: str) -> Two:
 
 
 def _session(encoder: str, decoder: str, tmp_path: Path) -> Session:
-    for half, name in zip(_two.HALVES, (encoder, decoder), strict=True):
+    for half, name in zip(HALVES, (encoder, decoder), strict=True):
         (tmp_path / half).symlink_to(_halves(name) / half)
     return _two_of(encoder, decoder).load(Artifact(precision="fp32", folder=tmp_path), threads=1)
 

@@ -23,8 +23,9 @@ _MEMORY_SHARE = 0.6  # of the memory granted, for all processes of a block
 # Before a block was made, from what the cases took alone (measured on 2 cores):
 _START_S = 4.5  # processes start at once
 _WARM_UP_S = 2.5
-_NOISY = 2.0  # times as long a block may take where quiet turns are rare, before any was made: few groups with a look tell more
-# than many without (a sweep of 25 minutes admitted four by the plain time, and none came to its first look)
+# Times as long a block may take where quiet turns are rare: few groups with a look tell more than many
+# without (a sweep of 25 minutes admitted four by the plain time, and none came to its first look).
+_NOISY = 2.0
 _RUNS = 36  # of each case: nine turns of a warm-up and three
 
 Group = tuple[Case, ...]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from unetbench import parts
 from unetbench.records import Choice, Recipe
-from unetbench.runtimes import Artifact, Inputs, Session, _two
+from unetbench.runtimes import Artifact, Inputs, Session
+from unetbench.runtimes._two import TwoSessions
 
 if TYPE_CHECKING:
     from torch import nn
+
+HALVES = ("encoder", "decoder")  # the folders of two runtimes' artifacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,51 +25,20 @@ class One:
 
     choice: Choice
 
-    @property
-    def in_process(self) -> bool:
-        """Whether its artifact lives in memory, so that one process converts and loads."""
-        return bool(self._part.constants["IN_PROCESS"])
-
-    def convert(
-        self,
-        model: nn.Module,
-        inputs: Inputs,
-        *,
-        precision: str,
-        threads: int,
-        folder: Path | None = None,
-        calibration: Sequence[Inputs] = (),
-    ) -> Artifact:
-        """Convert a network; its files are put in the folder."""
-        artifact: Artifact = self._part.module().convert(
-            model,
-            inputs,
-            precision=precision,
-            options=self._options,
-            threads=threads,
-            folder=folder,
-            calibration=calibration,
-        )
+    def convert(self, model: nn.Module, inputs: Inputs, **asked: Any) -> Artifact:
+        """Convert a network as the runtime's own `convert` does, with the options of the choice."""
+        artifact: Artifact = self._module.convert(model, inputs, options=dict(self.choice.options), **asked)
         return artifact
 
     def load(self, artifact: Artifact, *, threads: int) -> Session:
         """Load what was converted, by this process or another."""
-        own = Artifact(
-            precision=artifact.precision,
-            options=self._options,
-            folder=artifact.folder,
-            module=artifact.module,
-        )
-        session: Session = self._part.module().load(own, threads=threads)
+        own = replace(artifact, options=dict(self.choice.options))
+        session: Session = self._module.load(own, threads=threads)
         return session
 
     @property
-    def _part(self) -> parts.Part:
-        return parts.find("runtime", self.choice.name)
-
-    @property
-    def _options(self) -> Mapping[str, str]:
-        return dict(self.choice.options)
+    def _module(self) -> ModuleType:
+        return parts.find("runtime", self.choice.name).module()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +47,6 @@ class Two:
 
     encoder: One
     decoder: One
-    in_process = False
 
     def convert(
         self,
@@ -82,29 +54,32 @@ class Two:
         inputs: Inputs,
         *,
         precision: str,
-        threads: int,
         folder: Path | None = None,
         calibration: Sequence[Inputs] = (),
+        **asked: Any,
     ) -> Artifact:
-        """Convert each half of a network into a folder of its own within the folder."""
+        """Convert each half of a Segmenter into its folder; the second takes what torch's encoder answers."""
+        from unetbench.runtimes._halves import Back, Front
+
         assert folder is not None
-        both: Any = (self.encoder, self.decoder)
-        _two.convert(
-            model,
-            inputs,
-            runtimes=both,
-            precision=precision,
-            threads=threads,
-            folder=folder,
-            calibration=calibration,
-        )
+        front = Front(model)
+        back = Back(model, inputs[0].shape[-2:])
+        features = tuple(map(front.features, calibration))
+        for half, runtime, module, given, ranges in (
+            (HALVES[0], self.encoder, front, inputs, calibration),
+            (HALVES[1], self.decoder, back, front.features(inputs), features),
+        ):
+            place = folder / half
+            place.mkdir()
+            runtime.convert(module, given, precision=precision, folder=place, calibration=ranges, **asked)
         return Artifact(precision=precision, folder=folder)
 
     def load(self, artifact: Artifact, *, threads: int) -> Session:
         """Load both halves."""
-        first, second = (_two.artifact(artifact, half) for half in _two.HALVES)
-        return _two.TwoSessions(
-            self.encoder.load(first, threads=threads), self.decoder.load(second, threads=threads)
+        assert artifact.folder is not None
+        encoder, decoder = (replace(artifact, folder=artifact.folder / half) for half in HALVES)
+        return TwoSessions(
+            self.encoder.load(encoder, threads=threads), self.decoder.load(decoder, threads=threads)
         )
 
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from unetbench.errors import Unsupported
+from unetbench.runtimes import Inputs
 
 
 class Front(nn.Module):
@@ -24,6 +26,11 @@ class Front(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.model.encoded(images))
+
+    def features(self, inputs: Inputs) -> Inputs:
+        """Return what the other half takes for an image."""
+        with torch.inference_mode():
+            return tuple(each.contiguous().numpy() for each in self(*map(torch.from_numpy, inputs)))
 
 
 class Back(nn.Module):

@@ -76,9 +76,8 @@ class _Session:
             self._binding.bind_ortvalue_output(output.name, ort.OrtValue.ortvalue_from_numpy(array))
 
     def bind(self, *inputs: Image, shared: bool = False) -> None:
-        self._bound = (
-            inputs if shared else tuple(each.copy() for each in inputs)
-        )  # ORT keeps none of them alive
+        # ORT keeps none of them alive.
+        self._bound = inputs if shared else tuple(each.copy() for each in inputs)
         for name, array in zip(self._inputs, self._bound, strict=True):
             value = self._ort.OrtValue.ortvalue_from_numpy(array)
             self._binding.bind_ortvalue_input(name, value)
