@@ -16,18 +16,26 @@ from simulated import Machine, Simulated, blocks
 from unetbench.samples import Sample
 from unetbench.verdicts import EQUAL, LOOKS, Pair, pair
 
+# As seen on a machine whose neighbours share a large cache: the memory canary was quiet in 4 % of the turns.
+_BUSY = Machine(memory=(0.5, 0.35), turns=20)
 _SETTINGS = {
-    "same against same": (Simulated(), Simulated()),
-    "the second feels neighbours 1.5 × as much": (Simulated(), Simulated(sensitivity=1.5)),
-    "the second slows its own canary by 8 %": (Simulated(), Simulated(offset=1.08)),
-    "3 % slower": (Simulated(), Simulated(ratio=1.03)),
-    "5 % slower": (Simulated(), Simulated(ratio=1.05)),
-}
+    "same against same": (Simulated(), Simulated(), Machine()),
+    "the second feels neighbours 1.5 × as much": (Simulated(), Simulated(sensitivity=1.5), Machine()),
+    "the second slows its own canary by 8 %": (Simulated(), Simulated(offset=1.08), Machine()),
+    "3 % slower": (Simulated(), Simulated(ratio=1.03), Machine()),
+    "5 % slower": (Simulated(), Simulated(ratio=1.05), Machine()),
+    "never quiet, same against same": (Simulated(), Simulated(), _BUSY),
+    "never quiet, the second feels neighbours 1.5 × as much": (
+        Simulated(), Simulated(sensitivity=1.5, memory_sensitivity=0.15), _BUSY,
+    ),
+    "never quiet, 3 % slower": (Simulated(), Simulated(ratio=1.03), _BUSY),
+    "never quiet, 10 % slower": (Simulated(), Simulated(ratio=1.1), _BUSY),
+}  # fmt: skip
 
 
-def stopped(random: Random, cases: tuple[Simulated, Simulated], machine: Machine) -> tuple[Pair, int]:
+def stopped(random: Random, cases: list[Simulated], machine: Machine) -> tuple[Pair, int]:
     """Return what is said when the race stops, as it does: at a look, when the pair is settled."""
-    first, second = blocks(random, list(cases), machine, LOOKS[-1][0])
+    first, second = blocks(random, cases, machine, LOOKS[-1][0])
     for count, _ in LOOKS:
         said = pair(*(Sample({n: each[n] for n in range(1, count + 1)}) for each in (first, second)))
         if said.settled:
@@ -40,15 +48,16 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=400, help="of each setting")
     trials = parser.parse_args().trials
     figures = []
-    for number, (name, cases) in enumerate(_SETTINGS.items()):
+    for number, (name, (*cases, machine)) in enumerate(_SETTINGS.items()):
         random = Random(number)
         truth = math.log(cases[1].ratio)
-        covered = false = found = used = refused = 0
+        covered = false = found = used = refused = adjusted = 0
         widths = []
         for _ in range(trials):
-            said, count = stopped(random, cases, Machine())
+            said, count = stopped(random, cases, machine)
             used += count
             refused += said.state == "load-dependent"
+            adjusted += said.adjusted
             if said.low is None or said.high is None:
                 covered += 1  # nothing was stated
                 continue
@@ -65,10 +74,10 @@ def main() -> None:
                 met=covered / trials >= 0.985 and false == 0 and len(widths) >= 0.9 * trials,
                 note=f"false verdicts {false} (95 % bound {upper_bound(false, trials):.2%}), faster said in "
                 f"{found / trials:.0%}, half-width {sum(widths) / max(1, len(widths)):.2%}, "
-                f"{used / trials:.1f} blocks, load-dependent {refused / trials:.1%}",
+                f"{used / trials:.1f} blocks, load-dependent {refused / trials:.1%}, adjusted {adjusted / trials:.0%}",
             )
         )
-    publish("3", "intervals cover at stopping (simulation)", figures, seeds="0 to 4")
+    publish("3", "intervals cover at stopping (simulation)", figures, seeds="0 to 8")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -15,6 +18,7 @@ from figures import Figure, publish, upper_bound
 
 from unetbench import recovery
 from unetbench.errors import StoreError
+from unetbench.measuring import processes
 from unetbench.store import reading
 
 _ROOT = Path(__file__).parents[2]
@@ -40,14 +44,47 @@ with writing(Path(sys.argv[1])) as store:
 """
 
 
+# A sweep of short cases by real worker processes, which the proof kills; each row is acknowledged once it is stored.
+_SWEEP = f"""
+import sys
+sys.path.insert(0, {str(_ROOT)!r})
+from pathlib import Path
+from tests.samples import case, machine
+from unetbench.measuring.launch import ProcessWorker
+from unetbench.measuring.preset import Preset
+from unetbench.measuring.schedule import Sweep
+from unetbench.store import writing
+
+class Acknowledging:
+    def started(self, *_): pass
+    def phase(self, *_): pass
+    def tick(self): pass
+    def finished(self, result, done, left_s):
+        print(result.case.network.encoder, result.failure is None, flush=True)
+
+folder = Path(sys.argv[1])
+def start(case, limit_s):
+    return ProcessWorker(threads=1, memory_bytes=4 << 30, limit_s=60.0, scratch=folder, online=False, module="spin_worker")
+
+with writing(folder / "sweep.sqlite") as store:
+    session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=False)
+    Sweep(
+        cases=[case(f"e{{number}}") for number in range(int(sys.argv[2]))], store=store, session=session,
+        preset=Preset(name="quick", warmups=1, runs_at_least=3, runs_at_most=3, checked_inputs=1),
+        images=(), work=folder / "work", cache=folder / "cache", start_worker=start, observer=Acknowledging(),
+    ).run()
+"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--kills", type=int, default=300, help="of the run, and of its workers")
     parser.add_argument("--damages", type=int, default=1000)
     options = parser.parse_args()
     with TemporaryDirectory(prefix="unetbench-") as name:
         folder = Path(name)
-        publish("7", "kill -9 of the run", [_killed(folder, options.kills)], seeds="0, 1, 2 …")
+        kills = [_killed(folder, options.kills), *_workers_killed(folder, options.kills)]
+        publish("7", "kill -9 of the run, and of its workers", kills, seeds="0")
         publish("10", "damaged stores", _damaged(folder, options.damages), seeds="0, 1, 2 …")
         publish("11", "a disk that is full", [_full(folder)])
 
@@ -89,9 +126,50 @@ def _killed(folder: Path, kills: int) -> Figure:
         doubled += len(names) - len(set(names))
         acknowledged |= set(names)
     return Figure(
-        name="finished cases lost or doubled", value=f"{lost} and {doubled} in {kills} kills", bar="0 and 0",
+        name="the run killed: finished cases lost or doubled", value=f"{lost} and {doubled} in {kills} kills", bar="0 and 0",
         met=lost == doubled == 0, note=f"95 % bound {upper_bound(lost + doubled, kills):.2%} a kill",
     )  # fmt: skip
+
+
+def _workers_killed(folder: Path, kills: int) -> list[Figure]:
+    """Kill workers at random moments: their cases fail, the run goes on, what was stored stays as it was."""
+    random = Random(0)
+    made = 0
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SWEEP, str(folder), str(2 * kills)],
+        stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    said: list[str] = []
+    reading_on = threading.Thread(target=lambda: said.extend(process.stdout))  # type: ignore[arg-type]
+    reading_on.start()
+    while process.poll() is None and made < kills:
+        time.sleep(random.random() * 0.4)
+        workers = processes.descendants(process.pid)
+        if workers:
+            with suppress(ProcessLookupError):
+                os.kill(workers[0], signal.SIGKILL)
+                made += 1
+    process.wait()
+    reading_on.join()
+    acknowledged = [tuple(line.split()) for line in said]
+    with reading(folder / "sweep.sqlite") as store:
+        stored = [(r.case.network.encoder, str(r.failure is None)) for r in store.results(1)]
+    lost = len(set(acknowledged) - set(stored))
+    doubled = len(stored) - len({name for name, _ in stored})
+    failed = sum(whole == "False" for _, whole in stored)
+    return [
+        Figure(
+            name="a worker killed: finished cases lost or doubled", value=f"{lost} and {doubled} in {made} kills",
+            bar="0 and 0", met=lost == doubled == 0 and made == kills and len(acknowledged) == 2 * kills,
+            note=f"95 % bound {upper_bound(lost + doubled, made):.2%} a kill",
+        ),
+        Figure(
+            name="a worker killed: cases that failed for it", value=f"{failed} of {2 * kills}", bar="at most one a kill",
+            met=process.returncode == 0 and 0 < failed <= made, note="the others have their times",
+        ),
+    ]  # fmt: skip
 
 
 def _damaged(folder: Path, damages: int) -> list[Figure]:

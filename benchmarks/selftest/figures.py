@@ -13,7 +13,7 @@ from unetbench.reporting.files import write_text
 
 _HERE = Path(__file__).parent
 _RESULTS = _HERE / "published"
-_PAGE = _HERE.parents[1] / "docs" / "reliability.md"
+DOCS = _HERE.parents[1] / "docs"
 _BEGIN, _END = "<!-- figures: begin (benchmarks/selftest) -->", "<!-- figures: end -->"
 
 
@@ -48,12 +48,11 @@ def upper_bound(count: int, trials: int, confidence: float = 0.95) -> float:
 
 def publish(number: str, title: str, figures: list[Figure], *, seeds: str = "none") -> None:
     """Print a proof's figures, keep them, and write the page anew from all that are kept."""
-    facts = machine()
     record = {
         "number": number,
         "title": title,
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{facts.cpu}, {facts.cores} cores{', ' + facts.virtualisation if facts.virtualisation else ''}",
+        "machine": machine_named(),
         "seeds": seeds,
         "figures": [asdict(figure) for figure in figures],
     }
@@ -63,6 +62,12 @@ def publish(number: str, title: str, figures: list[Figure], *, seeds: str = "non
         )
     write_text(_RESULTS / f"{number}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     write_page()
+
+
+def machine_named() -> str:
+    """Return this machine as a line under a table names it."""
+    facts = machine()
+    return f"{facts.cpu}, {facts.cores} cores{', ' + facts.virtualisation if facts.virtualisation else ''}"
 
 
 def write_page() -> None:
@@ -84,7 +89,12 @@ def write_page() -> None:
         f"{record['number']}: {record['title']}; {record['date']}, {record['machine']}, seeds {record['seeds']}.  "
         for record in records
     ]
-    page = _PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    write_text(_PAGE, "\n".join([before + _BEGIN, "", *lines, "", _END]) + after)
+    write_between(DOCS / "reliability.md", _BEGIN, _END, lines)
+
+
+def write_between(page: Path, begin: str, end: str, lines: list[str]) -> None:
+    """Put lines between two markers of a page, in place of those that are there."""
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    write_text(page, "\n".join([before + begin, "", *lines, "", end]) + after)

@@ -28,6 +28,7 @@ class Machine:
     run: float = 0.03
     canary: float = 0.03
     turns: int = 12
+    memory: tuple[float, float] = (0.0, 0.0)  # middle and spread of what the memory canary alone feels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class Simulated:
     ratio: float = 1.0
     sensitivity: float = 1.0
     offset: float = 1.0
+    memory_sensitivity: float = 0.1  # to what the memory canary alone feels
 
 
 def block(random: Random, cases: list[Simulated], machine: Machine) -> list[list[Turn]]:
@@ -44,7 +46,7 @@ def block(random: Random, cases: list[Simulated], machine: Machine) -> list[list
     process = [random.gauss(0.0, machine.process) for _ in cases]
     taken: list[list[Turn]] = [[] for _ in cases]
     keep = math.exp(-_TURN_S / _MEMORY_S)
-    state = random.gauss(0.0, 1.0)
+    state, memory_state = random.gauss(0.0, 1.0), random.gauss(0.0, 1.0)
     order = 0
     for _ in range(machine.turns):
         places = list(range(len(cases)))
@@ -52,14 +54,17 @@ def block(random: Random, cases: list[Simulated], machine: Machine) -> list[list
         for place in places:
             case = cases[place]
             state = keep * state + math.sqrt(1 - keep**2) * random.gauss(0.0, 1.0)
+            memory_state = keep * memory_state + math.sqrt(1 - keep**2) * random.gauss(0.0, 1.0)
             load = machine.contention * max(0.0, state + 0.3)
-            middle = math.log(RUN_NS * case.ratio) + process[place] + case.sensitivity * load
+            memory = max(0.0, machine.memory[0] + machine.memory[1] * memory_state)
+            middle = math.log(RUN_NS * case.ratio) + process[place]
+            middle += case.sensitivity * load + case.memory_sensitivity * memory
             runs = tuple(round(math.exp(middle + random.gauss(0.0, machine.run))) for _ in range(_RUNS))
             taken[place].append(
                 Turn(
                     order=order,
-                    before_ns=_canary(random, load, machine.canary, 1.0),
-                    after_ns=_canary(random, load, machine.canary, case.offset),
+                    before_ns=_canary(random, load, memory, machine.canary, 1.0),
+                    after_ns=_canary(random, load, memory, machine.canary, case.offset),
                     run_ns=runs,
                 )
             )
@@ -75,6 +80,9 @@ def blocks(
     return [{number + 1: each[place] for number, each in enumerate(made)} for place in range(len(cases))]
 
 
-def _canary(random: Random, load: float, noise: float, offset: float) -> tuple[int, int]:
-    cache, memory = (round(level * offset * math.exp(load + random.gauss(0.0, noise))) for level in CANARY_NS)
-    return cache, memory
+def _canary(random: Random, load: float, memory: float, noise: float, offset: float) -> tuple[int, int]:
+    cache, stream = (
+        round(level * offset * math.exp(felt + random.gauss(0.0, noise)))
+        for level, felt in zip(CANARY_NS, (load, load + memory), strict=True)
+    )
+    return cache, stream

@@ -1,6 +1,7 @@
 """Short trials of known work through the code that measures networks: blocks, turns, canaries, verdicts.
 
-Scaled down to runs of a few milliseconds and one look; nothing is replaced but the work itself.
+Scaled down to runs of a millisecond; nothing is replaced but the work itself. A trial stops as a race does:
+at one of the protocol's looks, as soon as its pair is settled.
 """
 
 from __future__ import annotations
@@ -23,13 +24,12 @@ from unetbench.measuring.paired import PairedBlock
 from unetbench.measuring.preset import Turns
 from unetbench.records import Case, Measurement, Network, Recipe, Turn
 from unetbench.samples import Sample
+from unetbench.verdicts import LOOKS, Pair, pair
 
 SHORT = Turns(
-    runs=3, warmup_ns=2_000_000, at_least=8, quiet_runs=15, case_limit_s=2.0,
+    runs=3, warmup_ns=2_000_000, at_least=6, quiet_runs=15, case_limit_s=2.0,
     first_warmups=5, first_warmup_ns=10_000_000,
 )  # fmt: skip
-BLOCKS = 8
-LOOK = ((BLOCKS, 0.01),)
 Work = tuple[str, float]  # kind and amount, see spin_worker
 
 _LOAD = """
@@ -55,12 +55,22 @@ def case(name: str) -> Case:
     return Case(network=Network(name), recipe=recipe, height_px=32, width_px=32, threads=1)
 
 
+Taken = dict[str, dict[int, Sequence[Turn]]]  # of each case the turns by block
+
+
 def blocks(
-    work: Mapping[str, Work], count: int, *, canary: Canary, seed: int, turns: Turns = SHORT, threads: int = 1
-) -> dict[str, dict[int, Sequence[Turn]]]:
-    """Return the turns of each case by block, made by real processes."""
+    work: Mapping[str, Work],
+    count: int,
+    *,
+    canary: Canary,
+    seed: int,
+    turns: Turns = SHORT,
+    threads: int = 1,
+    taken: Taken | None = None,
+) -> Taken:
+    """Return the turns of each case, made by real processes; `taken` gets blocks until it has so many."""
     cases = {name: case(name) for name in work}
-    taken: dict[str, dict[int, Sequence[Turn]]] = {name: {} for name in work}
+    taken = {name: {} for name in work} if taken is None else taken
     with TemporaryDirectory(prefix="unetbench-") as name:
         folder = Path(name)
         (folder / "work.json").write_text(json.dumps(work), encoding="utf-8")
@@ -71,7 +81,7 @@ def blocks(
                 module="spin_worker",
             )  # fmt: skip
 
-        for number in range(1, count + 1):
+        for number in range(1 + len(next(iter(taken.values()))), count + 1):
             block = PairedBlock(
                 cases=list(cases.values()), group="trial", number=number, seed=seed * 1000 + number, folder=folder,
                 artifacts=dict.fromkeys(cases.values()),
@@ -88,9 +98,15 @@ def blocks(
     return taken
 
 
-def samples(*args: object, **options: object) -> dict[str, Sample]:
-    """Return `blocks` as samples."""
-    return {name: Sample(made) for name, made in blocks(*args, **options).items()}  # type: ignore[arg-type]
+def raced(work: Mapping[str, Work], **options: object) -> tuple[Pair, int]:
+    """Return what is said of two cases when their race stops, and after how many blocks."""
+    taken: Taken = {name: {} for name in work}
+    for count, _ in LOOKS:
+        blocks(work, count, taken=taken, **options)  # type: ignore[arg-type]
+        said = pair(*(Sample(made) for made in taken.values()))
+        if said.settled:
+            break
+    return said, count
 
 
 @dataclass

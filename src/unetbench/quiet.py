@@ -47,7 +47,7 @@ def loudness(turn: Turn, quiet: Level) -> float:
     Infinite where processes waited for a CPU meanwhile: one that takes a core for a millisecond makes
     the threads of a case wait for each other, and may let a canary pass.
     """
-    if _waited(turn):
+    if waited(turn):
         return math.inf
     return max(now / level for now, level in zip(_readings(turn), quiet, strict=True))
 
@@ -92,7 +92,8 @@ def block_medians(
     return found
 
 
-def _waited(turn: Turn) -> bool:
+def waited(turn: Turn) -> bool:
+    """Return whether processes waited for a CPU during a turn's runs."""
     before = {"cpu_pressure_us": 0}
     after = {"cpu_pressure_us": turn.counters.get("cpu_pressure_us")}
     return disturbed(waiting_share(before, after, sum(turn.warmup_ns) + sum(turn.run_ns)))

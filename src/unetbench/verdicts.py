@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 from typing import Literal
 
 from unetbench import quiet, student_t
-from unetbench.samples import LEAST_BLOCKS, LEAST_RUNS, Line, Sample, Seen
+from unetbench.samples import LEAST_BLOCKS, Sample, Seen
 
 LOOKS = ((8, 0.001), (12, 0.001), (16, 0.001), (20, 0.007))  # blocks, and the α that looking there spends
 LOOKS_OF = {
@@ -25,6 +25,10 @@ TARGET = 0.0125  # half-width, relative: then nothing more is gained by going on
 DIFFERENT = 0.01  # faster or slower: the whole interval lies beyond it
 EQUAL = 0.02  # the same: the whole interval lies within it
 AGREEMENT = 0.01  # of the gated estimate and of the regression on the canaries
+# Canaries feel the neighbours less than perfectly and no line is exact: of what adjusting moved a ratio, so much may
+# be wrong. And the calm level is known from the same turns: its noise, common to all blocks, adds a fifth to what
+# their spread shows. Both by simulation, benchmarks/selftest/coverage.py.
+MOVED_WRONGLY, CALM_NOISE = 0.2, 1.2
 POWER = 0.8  # at which the smallest difference that would be found is stated
 _NS_PER_MS = 1e6
 
@@ -46,6 +50,7 @@ class Pair:
     verdict: Word = "not decided"  # of the first against the second
     detectable: float | None = None  # the relative difference that would be found 4 times in 5
     state: State = ""
+    adjusted: bool = False  # quiet runs were too few: all runs, brought to the quiet level by their canaries
 
     @property
     def settled(self) -> bool:
@@ -66,6 +71,7 @@ class Steady:
     quiet_share: float
     dropped_turns: int  # leading turns of each block that were still warming up
     unsteady: bool
+    adjusted: bool = False  # quiet runs were too few: all runs, brought to the quiet level by their canaries
 
 
 def look_at(blocks: int, looks: Looks = LOOKS) -> tuple[int, float] | None:
@@ -90,20 +96,21 @@ def pair(first: Sample, second: Sample, *, pairs: int = 1, looks: Looks = LOOKS)
     a, b = _both(first, second, used)
     if a is None or b is None:
         return Pair()
-    logs = _differences(a.quiet_log, b.quiet_log, used)
     ungated = math.exp(fmean(_differences(a.every_log, b.every_log, used)))
-    if not logs:
-        return Pair(ungated=ungated)
-    estimate = fmean(logs)
+    logs, moved, adjusted = _logs(first, second, a, b, used)
     if look is None or len(logs) < LEAST_BLOCKS:
         why: State = "too few quiet blocks" if look else ""
-        return Pair(ratio=math.exp(estimate), ungated=ungated, blocks=len(logs), state=why)
+        ratio = math.exp(fmean(logs)) if logs else None
+        return Pair(ratio=ratio, ungated=ungated, blocks=len(logs), state=why)
+    estimate = fmean(logs)
     alpha = look[1] / pairs
     half = _half_width(logs, alpha)
+    if adjusted:
+        half = _widened(half, estimate - math.log(ungated))
     word = _word(estimate - half, estimate + half)
     state: State = ""
-    other = _by_regression(a, b, used)
-    if other is not None and abs(other - estimate) > AGREEMENT and word != _word(other - half, other + half):
+    other = fmean(moved) if len(moved) >= LEAST_BLOCKS else estimate
+    if abs(other - estimate) > AGREEMENT and word != _word(other - half, other + half):
         word, state = "not decided", "load-dependent"
     if not state and word == "not decided" and look[0] == looks[-1][0]:
         state = "precision not reached"
@@ -117,6 +124,7 @@ def pair(first: Sample, second: Sample, *, pairs: int = 1, looks: Looks = LOOKS)
         verdict=word,
         detectable=_detectable(logs, looks, pairs),
         state=state,
+        adjusted=adjusted,
     )
 
 
@@ -126,14 +134,15 @@ def log_ratios(first: Sample, second: Sample, looks: Looks = LOOKS) -> list[floa
     look = look_at(len(matched), looks)
     used = matched[: look[0]] if look else []
     a, b = _both(first, second, used)
-    return _differences(a.quiet_log, b.quiet_log, used) if a and b else []
+    return _logs(first, second, a, b, used)[0] if a and b else []
 
 
 def quiet_logs(sample: Sample, looks: Looks = LOOKS) -> list[float]:
-    """Return the log of each block's quiet median, up to the last look; none before the first."""
-    look = look_at(len(sample.blocks), looks)
-    seen = sample.seen(tuple(sorted(sample.blocks))[: look[0]]) if look else None
-    return list(seen.quiet_log.values()) if seen else []
+    """Return the log of each block's time on the quiet machine, up to the last look; none before the first."""
+    numbers = tuple(sorted(sample.blocks))
+    look = look_at(len(numbers), looks)
+    seen = sample.seen(numbers[: look[0]]) if look else None
+    return list(_quiet_logs(sample, numbers[: look[0]], seen).values()) if look and seen else []
 
 
 def unpaired(first: Sequence[float], second: Sequence[float], *, alpha: float) -> Pair:
@@ -157,15 +166,19 @@ def steady(sample: Sample, looks: Looks = LOOKS) -> Steady | None:
     """Return a case's time over its blocks up to the last look; None where none has enough quiet runs."""
     numbers = tuple(sorted(sample.blocks))
     look = look_at(len(numbers), looks)
-    seen = sample.seen(numbers[: look[0]] if look else numbers)
-    if seen is None or not seen.quiet_log:
+    numbers = numbers[: look[0]] if look else numbers
+    seen = sample.seen(numbers)
+    by_block = _quiet_logs(sample, numbers, seen) if seen else {}
+    if seen is None or not by_block:
         return None
-    logs = list(seen.quiet_log.values())
+    logs, adjusted = list(by_block.values()), by_block is not seen.quiet_log
     middle = fmean(logs)
     low = high = None
     if look is not None and len(logs) >= LEAST_BLOCKS:
         # Looking spends α here too: the interval is that of its look, of 99 % over all of them.
         half = _half_width(logs, look[1])
+        if adjusted:
+            half = _widened(half, middle - fmean(seen.every_log.values()))
         low, high = math.exp(middle - half) / _NS_PER_MS, math.exp(middle + half) / _NS_PER_MS
     turns = [turn for number in seen.every_log for turn in sample.blocks[number][seen.dropped :]]
     return Steady(
@@ -176,7 +189,21 @@ def steady(sample: Sample, looks: Looks = LOOKS) -> Steady | None:
         quiet_share=quiet.quiet_share(turns, seen.level),
         dropped_turns=seen.dropped,
         unsteady=seen.unsteady,
+        adjusted=adjusted,
     )
+
+
+def _quiet_logs(sample: Sample, numbers: tuple[int, ...], seen: Seen) -> Mapping[int, float]:
+    """The medians of quiet runs, or, where too few blocks have them, of all runs brought to the quiet level."""
+    if len(seen.quiet_log) >= _gate_needs(len(numbers)):
+        return seen.quiet_log
+    adjusted = sample.adjusted(numbers, seen)
+    return adjusted if len(adjusted) >= LEAST_BLOCKS else seen.quiet_log
+
+
+def _gate_needs(blocks: int) -> float:
+    """How many blocks must have quiet runs enough: with fewer, all runs tell more than the quiet ones."""
+    return max(LEAST_BLOCKS, blocks / 2)
 
 
 def _matched(first: Sample, second: Sample) -> list[tuple[int, int]]:
@@ -216,6 +243,11 @@ def _half_width(logs: Sequence[float], alpha: float) -> float:
     return student_t.quantile(alpha, len(logs) - 1) * stdev(logs) / math.sqrt(len(logs))
 
 
+def _widened(half: float, moved: float) -> float:
+    """The half-width of an estimate that adjusting for the neighbours has moved by so much."""
+    return CALM_NOISE * half + MOVED_WRONGLY * abs(moved)
+
+
 def _word(low: float, high: float) -> Word:
     """The verdict of an interval of log ratios, second over first."""
     margin = math.log1p(DIFFERENT)
@@ -235,14 +267,15 @@ def _detectable(logs: Sequence[float], looks: Looks, pairs: int) -> float:
     return math.expm1(math.log1p(DIFFERENT) + (student_t.quantile(alpha / pairs, blocks - 1) + power) * error)
 
 
-def _by_regression(first: Seen, second: Seen, used: list[tuple[int, int]]) -> float | None:
-    """The log ratio at the quiet level by regression on the canaries, jack-knifed over blocks."""
-    whole = [sum(seen.lines.values(), Line()) for seen in (first, second)]
-    if min(line.n for line in whole) < LEAST_BLOCKS * LEAST_RUNS:
-        return None
+def _logs(
+    first: Sample, second: Sample, a: Seen, b: Seen, used: list[tuple[int, int]]
+) -> tuple[list[float], list[float], bool]:
+    """The log ratios of blocks; those brought to the quiet level; and whether the first are these.
 
-    def ratio(lines: Sequence[Line]) -> float:
-        return lines[1].at(second.quiet_x) - lines[0].at(first.quiet_x)
-
-    without = [ratio([whole[0] - first.lines[a], whole[1] - second.lines[b]]) for a, b in used]
-    return len(used) * ratio(whole) - (len(used) - 1) * fmean(without)
+    They are where too few blocks have quiet runs enough, as on a machine whose neighbours never rest.
+    """
+    numbers = tuple(n for n, _ in used), tuple(n for _, n in used)
+    gated = _differences(a.quiet_log, b.quiet_log, used)
+    moved = _differences(first.adjusted(numbers[0], a), second.adjusted(numbers[1], b), used)
+    adjusted = len(gated) < _gate_needs(len(used)) and len(moved) >= LEAST_BLOCKS
+    return moved if adjusted else gated, moved, adjusted

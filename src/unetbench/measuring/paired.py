@@ -163,6 +163,8 @@ class PairedBlock:
         counts = [len(self._taken.get(case, ())) for case in self._live]
         if min(counts) < self.turns.at_least:
             return False
+        if min(counts) >= self.turns.at_most:
+            return True
         if max(spent_s[case] for case in self._live) > self.turns.case_limit_s:
             return True
         return all(self._quiet_runs(case) >= self.turns.quiet_runs for case in self._live)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,14 @@ from unetbench.runtimes import Image
 
 INPUTS = 4  # distinct crops that the timed runs cycle through, more where more are checked
 _CROP_SEED = 1234  # other crops than those that gave the batch-norm statistics
-_FILES = ("weights.safetensors", "images.npy", "answers.npy")
+FILES = ("weights.safetensors", "images.npy", "answers.npy")
 
 
 def ready(folder: Path) -> bool:
     """Return whether a folder holds a whole reference, undamaged."""
     try:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-        return all(facts["digests"][name] == _digest(folder / name) for name in _FILES)
+        return all(facts["digests"][name] == _digest(folder / name) for name in FILES)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -36,7 +37,7 @@ def ready(folder: Path) -> bool:
 def weights_digest(folder: Path) -> str:
     """Return the digest of a reference's weights."""
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    return str(facts["digests"][_FILES[0]])
+    return str(facts["digests"][FILES[0]])
 
 
 def images(folder: Path) -> list[Image]:
@@ -88,11 +89,14 @@ def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_input
         model.double()
         exact = [model(image.double()).numpy() for image in checked]
     np.save(folder / "answers.npy", np.stack(exact))
-    facts = {
-        "eager_relative_errors": [relative_error(a, b) for a, b in zip(exact, eager, strict=True)],
-        "digests": {name: _digest(folder / name) for name in _FILES},
-    }
-    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+    errors = [relative_error(a, b) for a, b in zip(exact, eager, strict=True)]
+    seal(folder, {"eager_relative_errors": errors})
+
+
+def seal(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write a reference's facts with the digests of its files: from now on it is ready."""
+    whole = {**facts, "digests": {name: _digest(folder / name) for name in FILES}}
+    (folder / "facts.json").write_text(json.dumps(whole), encoding="utf-8")
 
 
 def _digest(path: Path) -> str:

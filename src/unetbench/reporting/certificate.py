@@ -82,7 +82,10 @@ def _time(row: Row) -> Iterator[tuple[str, str]]:
         interval = f"{milliseconds(row.interval_low_ms)} to {milliseconds(row.interval_high_ms)} ms"
         sure = f"99 % interval {interval}" if row.interval_low_ms else "no interval before the first look"
         yield "time", f"{milliseconds(row.median_ms)} ms on the quiet machine, {sure}, {row.blocks} blocks"
-        yield "", f"{row.quiet_share:.0%} of the turns were quiet; all runs count in what is ungated"
+        used = (
+            "all runs count, brought to the quiet level by canaries" if row.adjusted else "they alone count"
+        )
+        yield "", f"{row.quiet_share:.0%} of the turns were quiet: {used}; ungated is every run as it was"
     yield "", f"end-to-end {milliseconds(row.end_to_end_ms)} ms: bind the input, run, read the answer"
     if row.speedup is not None:
         between = f" ({row.speedup_low:.3f} to {row.speedup_high:.3f})" if row.speedup_low else ""

@@ -95,9 +95,14 @@ class Report:
                 "Not quiet: even the quietest canaries of this session are more than 5 % slower than this "
                 "machine's on record, so no verdict is stated; run it again when the machine is quieter."
             )
+        adjusted = sum(bool(row.adjusted) for row in self.rows)
+        rarely = (
+            f"Quiet runs were too few for {adjusted} of the rows: all runs of those count, brought to the quiet "
+            "level by their canaries. "
+        )
         return (
             f"Times are of the machine without its neighbours, by canaries; 99 % intervals over blocks. "
-            f"{self.said.decided} of {self.said.stated} pairs are decided: all verdicts, ranks and "
+            f"{rarely if adjusted else ''}{self.said.decided} of {self.said.stated} pairs are decided: all verdicts, ranks and "
             "speed-up intervals hold together at 99 %, in this session. Tied rows share their ranks."
         )
 

@@ -53,6 +53,9 @@ class Row:
     speedup_ungated: float | None = None  # from every run, the disturbed ones too
     detectable: float | None = None  # the relative difference to the reference found 4 times in 5
     quiet_share: float | None = None
+    adjusted: bool | None = (
+        None  # quiet runs were too few: all runs, brought to the quiet level by their canaries
+    )
     import_s: float | None = None
     cold_s: float | None = None  # import, build, rewrite, compile with empty caches, first run
     pays_after_images: float | None = None  # from which its preparation is repaid, against the reference
@@ -115,6 +118,7 @@ def _with_blocks(row: Row, standing: Standing) -> Row:
         blocks=time.blocks,
         rank=standing.rank,
         quiet_share=time.quiet_share,
+        adjusted=time.adjusted,
         status="unsteady" if time.unsteady else "ok",
         reason="its time still changes in the second half of each block" if time.unsteady else "",
     )

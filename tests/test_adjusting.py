@@ -1,0 +1,110 @@
+"""What neighbours add is taken off, as far as canaries tell it, and no more."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unetbench import adjusting, quiet
+from unetbench.records import Turn
+from unetbench.samples import Sample
+from unetbench.verdicts import pair, steady
+
+CANARIES = (1e6, 0.5e6)
+BUSY = (
+    (0.0, 0.05),
+    (0.5, 0.3),
+)  # middle and spread of what each canary feels, in logs: hardly a turn is quiet
+
+
+def _blocks(
+    seed: int,
+    *,
+    middle_ms: float = 100.0,
+    slopes: tuple[float, float] = (0.5, 0.1),
+    count: int = 12,
+    noise: float = 0.002,
+) -> dict[int, list[Turn]]:
+    random = Random(seed)
+    made: dict[int, list[Turn]] = {}
+    for number in range(1, count + 1):
+        process = random.gauss(0.0, 0.003)
+        for _ in range(8):
+            felt = [max(0.0, random.gauss(*each)) for each in BUSY]
+            log = process + sum(slope * each for slope, each in zip(slopes, felt, strict=True))
+            canaries = tuple(round(ns * math.exp(each)) for ns, each in zip(CANARIES, felt, strict=True))
+            runs = tuple(round(middle_ms * 1e6 * math.exp(log + random.gauss(0.0, noise))) for _ in range(3))
+            turn = Turn(order=0, before_ns=canaries, after_ns=canaries, run_ns=runs)  # type: ignore[arg-type]
+            made.setdefault(number, []).append(turn)
+    return made
+
+
+def _level(blocks: dict[int, list[Turn]]) -> quiet.Level:
+    level = quiet.level(turn for turns in blocks.values() for turn in turns)
+    assert level is not None
+    return level
+
+
+@given(cache=st.floats(0.0, 1.5), memory=st.floats(0.0, 0.3), seed=st.integers(0, 20))
+def test_known_slopes_are_taken_off(cache: float, memory: float, seed: int) -> None:
+    blocks = _blocks(seed, slopes=(cache, memory))
+    values = adjusting.pseudo_values(blocks, _level(blocks))
+    mean_ms = math.exp(sum(values.values()) / len(values)) / 1e6
+    # Calm is what the quietest turns were, not silence: that much of the neighbours stays.
+    assert mean_ms == pytest.approx(100.0, rel=0.015 + 0.03 * cache + 0.25 * memory)
+
+
+def test_silent_canaries_change_nothing() -> None:
+    turn = Turn(order=0, before_ns=(1000, 1000), after_ns=(1000, 1000), run_ns=(5, 6, 7))
+    blocks = {number: [turn] * 6 for number in (1, 2, 3)}
+    values = adjusting.pseudo_values(blocks, _level(blocks))
+    assert values == pytest.approx(dict.fromkeys((1, 2, 3), math.log(6)))
+
+
+def test_neighbours_speed_nothing_up() -> None:
+    """Times that fall where canaries rise are chance: no slope is negative."""
+    moments = adjusting.Moments(n=100, cache=1.0, both=0.2, memory=1.0, cache_time=-0.5, memory_time=-0.1)
+    assert moments.slopes() == (0.0, 0.0)
+    assert min(adjusting.Moments(100, 1.0, 0.2, 1.0, -0.5, 0.4).slopes()) == 0.0
+
+
+@pytest.mark.parametrize("kind", ["waited", "too loud", "too few"])
+def test_what_says_nothing_is_left_out(kind: str) -> None:
+    blocks = _blocks(1, count=3)
+    level = _level(blocks)
+    if kind == "too few":
+        blocks[3] = blocks[3][:4]
+    else:
+        counters: dict[str, int | None] = {"cpu_pressure_us": 10**9} if kind == "waited" else {}
+        loud = (round(CANARIES[0] * 2), 1) if kind == "too loud" else blocks[3][0].before_ns
+        blocks[3] = [
+            Turn(order=0, before_ns=loud, after_ns=loud, run_ns=turn.run_ns, counters=counters)
+            for turn in blocks[3]
+        ]
+    assert set(adjusting.pseudo_values(blocks, level)) == {1, 2}
+
+
+def test_a_machine_that_is_never_quiet_still_tells_large_differences() -> None:
+    first, second = Sample(_blocks(1)), Sample(_blocks(2, middle_ms=115.0))
+    said = pair(first, second)
+    assert said.adjusted
+    assert said.verdict == "faster"
+    assert said.low is not None and said.high is not None
+    assert said.low < 1.15 < said.high
+    time = steady(second)
+    assert time is not None
+    assert time.adjusted
+    assert time.low_ms is not None and time.high_ms is not None
+    assert time.low_ms < 115.0 < time.high_ms
+
+
+def test_where_quiet_runs_are_enough_they_alone_count() -> None:
+    blocks = {
+        number: [Turn(order=0, before_ns=(1000, 1000), after_ns=(1000, 1000), run_ns=(100, 100, 100))] * 8
+        for number in range(1, 9)
+    }
+    assert not pair(Sample(blocks), Sample(blocks)).adjusted
