@@ -209,12 +209,12 @@ def test_more_bad_options_of_run(
     assert [path.name for path in suite.iterdir()] == ["suite.toml"]
 
 
-def test_the_shipped_suite_runs_dry_with_50_cases(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_shipped_suite_runs_dry_with_125_cases(capsys: pytest.CaptureFixture[str]) -> None:
     shipped = Path(__file__).parents[1] / "benchmarks" / "unet_decoder"
     assert main(["run", str(shipped), "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 51
-    assert lines[-1].startswith("50 cases, about ")
+    assert len(lines) == 126
+    assert lines[-1].startswith("125 cases, about 59 min")
 
 
 def test_a_report_of_one_session_the_fastest_rows_alone(

@@ -1,4 +1,4 @@
-"""One fresh process that serves turns over a pipe: probe, reference, convert, load, bind, run, read, quit.
+"""One fresh process that serves turns over a pipe: probe, limits, reference, convert, cut, load, bind, run …
 
 It decides nothing about how long or how often: the parent does. It prints nothing: whatever a library
 writes to stdout goes to the log that the parent reads.
@@ -18,6 +18,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from io import TextIOWrapper
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Final
 
 import msgspec
@@ -68,6 +69,28 @@ class Turns:
         return conversion.convert(
             msgspec.convert(case, Case), Path(folder), Path(to), first, files, self._say
         )
+
+    def limits(self, threads: int) -> dict[str, Any]:
+        """Measure what the machine can do at best; what runtimes write lies in the worker's own folder."""
+        from unetbench.measuring import limits
+
+        found: dict[str, Any] = msgspec.to_builtins(limits.measured(threads, Path(mkdtemp()), self._say))
+        return found
+
+    def cut(self, case: Mapping[str, Any], folder: str, to: str) -> dict[str, Any]:
+        """Cut a case's network into sections and convert each into a folder."""
+        from unetbench.measuring import cutting
+
+        return cutting.convert(msgspec.convert(case, Case), Path(folder), Path(to), self._say)
+
+    def time_sections(
+        self, case: Mapping[str, Any], folder: str, to: str, artifact: str | None
+    ) -> dict[str, Any]:
+        """Time the whole and the sections that were converted."""
+        from unetbench.measuring import cutting
+
+        converted = None if artifact is None else Path(artifact)
+        return cutting.timed(msgspec.convert(case, Case), Path(folder), Path(to), converted, self._say)
 
     def load(self, case: Mapping[str, Any], folder: str, artifact: str | None) -> dict[str, Any]:
         """Load what was converted, or build, rewrite and prepare it here; costs and counts are returned."""
