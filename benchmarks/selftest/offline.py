@@ -23,7 +23,7 @@ from unetbench.results import load
 
 _CUT = ["unshare", "--net", "--map-root-user"]  # a network of its own, with nothing in it
 _RECIPES = (
-    "torch_eager/fp32", "torch_compile/fp32+reparameterize", "onnxruntime/fp32", "onnxruntime/int8",
+    "torch_eager/fp32", "torch_compile/fp32+reparameterize", "torch_compile/int8", "onnxruntime/fp32", "onnxruntime/int8",
     "openvino/fp32", "openvino/int8", "ncnn/fp32", "mnn/fp32",
 )  # fmt: skip
 _SEEN = "connect,sendto,sendmsg,sendmmsg"  # the system calls with which something leaves a process
@@ -147,4 +147,7 @@ def _outward(log: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    inside(Path(sys.argv[1])) if len(sys.argv) > 1 else main()
+    if len(sys.argv) > 1:
+        inside(Path(sys.argv[1]))
+    else:
+        main()

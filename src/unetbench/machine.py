@@ -27,7 +27,15 @@ _ONEDNN_WITHOUT_BF16 = (
 _CACHE_UNITS = {"K": 10, "M": 20}  # of the kernel's cache sizes, as powers of two
 _PACKAGES = ("unetbench", "torch", "timm", "numpy")  # those whose version moves a number
 _NOT_INSTALLED = "not installed"
-_RUNTIMES = ("onnxruntime", "openvino", "nncf", "ncnn", "pnnx", "MNN")  # and these, where they are installed
+_RUNTIMES = (
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "torchao",
+    "ncnn",
+    "pnnx",
+    "MNN",
+)  # and these, where they are installed
 
 
 def machine() -> Machine:

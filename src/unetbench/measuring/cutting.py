@@ -18,6 +18,7 @@ from unetbench.measuring.timing import no_garbage_collection
 from unetbench.records import Case
 from unetbench.runtimes import Artifact, Inputs, Session
 from unetbench.runtimes._chosen import One, Two, of
+from unetbench.runtimes._denormals import flush
 
 _ROUNDS = 3  # the whole and each section, one after the other, so that all have the same minutes
 _WARMUPS, _RUNS = 2, 5  # of a round
@@ -63,6 +64,7 @@ def convert(case: Case, folder: Path, to: Path, say: Say) -> dict[str, Any]:
 
 def timed(case: Case, folder: Path, to: Path, artifact: Path | None, say: Say) -> dict[str, Any]:
     """Load the whole and each section that was converted, in turn, and return the raw times of each."""
+    flush()  # before any pool starts
     images = reference.images(folder)
     loads = _live(case, folder, say) if artifact is None else _written(case, to, artifact, images[0])
     times: list[list[int]] = [[] for _ in loads]

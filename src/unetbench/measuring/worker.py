@@ -27,6 +27,7 @@ from unetbench.errors import UnetbenchError, WrongOutput
 from unetbench.measuring import memory, noise, parity, reference, timing
 from unetbench.records import Case, Parity
 from unetbench.runtimes import Image, Logits, Session
+from unetbench.runtimes._denormals import flush
 
 _PR_SET_PDEATHSIG: Final = 1  # <sys/prctl.h>
 # What allocators say when there is no memory: torch's and C++'s are plain RuntimeErrors.
@@ -94,6 +95,7 @@ class Turns:
 
     def load(self, case: Mapping[str, Any], folder: str, artifact: str | None) -> dict[str, Any]:
         """Load what was converted, or build, rewrite and prepare it here; costs and counts are returned."""
+        flush()  # before any pool starts: torch's does as the network is built, and its threads inherit it
         self._case = msgspec.convert(case, Case)
         self._images = reference.images(Path(folder))
         self._answers, self._eager_errors = reference.answers(Path(folder))
