@@ -8,6 +8,7 @@ import pytest
 
 from tests.samples import case, machine, measurement
 from unetbench.cli import main
+from unetbench.measuring import session
 from unetbench.records import Failure
 from unetbench.store import writing
 
@@ -274,3 +275,14 @@ def test_a_pattern_chooses_among_parts(capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert "torch_compile" in out
     assert "torch_eager" not in out
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_breakdown_is_made_where_it_is_asked_for(
+    suite: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    plans = []
+    monkeypatch.setattr(session, "run", lambda plan, observer: plans.append(plan) or ())
+    for command in (["run", str(suite)], ["tune", "resnet18", "--store", str(suite / "tuned.sqlite")]):
+        main([*command, *(["--breakdown"] if asked else [])])
+    assert [plan.breakdown for plan in plans] == [asked, asked]

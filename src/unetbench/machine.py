@@ -24,6 +24,7 @@ _ONEDNN_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 _ONEDNN_WITHOUT_BF16 = (
     "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
 )  # fmt: skip
+_CACHES = 8  # that the kernel tells of, at most: data, instructions and three levels as a rule
 _CACHE_UNITS = {"K": 10, "M": 20}  # of the kernel's cache sizes, as powers of two
 _PACKAGES = ("unetbench", "torch", "timm", "numpy")  # those whose version moves a number
 _NOT_INSTALLED = "not installed"
@@ -92,7 +93,8 @@ def granted_memory_bytes() -> int:
 
 def last_cache_bytes() -> int | None:
     """Return the size of the largest cache that the first CPU has a part in; None where nothing tells."""
-    sizes = [_text(str(path)) for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
+    folder = "/sys/devices/system/cpu/cpu0/cache"
+    sizes = [_text(f"{folder}/index{index}/size") for index in range(_CACHES)]
     found = [int(size[:-1]) << _CACHE_UNITS[size[-1]] for size in sizes if size and size[-1] in _CACHE_UNITS]
     return max(found, default=None)
 
