@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,17 @@ LOADED = {
     "rewrite_s": 0.1,
     "prepare_s": 0.2,
 }
+LIMITS = {
+    "threads": 1,
+    "kernels": [{"kind": "fp32", "name": "torch product fp32", "work": 100, "run_ns": [1, 2, 3]}],
+    "buffer_bytes": 1 << 20,
+    "cache_bytes": None,
+    "failed": {"openvino convolution 3×3 fp32": "RuntimeError: no"},
+}
+CUT = [
+    {"name": name, "runtime": "torch_eager", "flop": 500, "moved_bytes": 10, "note": ""}
+    for name in ("encoder", "head")
+]
 
 
 @dataclass
@@ -132,8 +143,19 @@ class FakeWorker:
             "memory": {"peak_rss_bytes": 1 << 20, "reset": True},
             "read": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": self.threads}},
             "check": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": self.threads}},
+            "limits": LIMITS,
+            "cut": {"sections": CUT},
+            "time_sections": {"whole_ns": [100], "sections_ns": [[60], [50]], "before": {}, "after": {}},
         }
         return dict(answers.get(do, {}))
+
+    def thread_times_ns(self) -> dict[int, int]:
+        assert not self.ended
+        return {1: 1}
+
+    def denormals(self, before: Mapping[int, int]) -> str:
+        assert before == {1: 1}
+        return "flushed in all 1"
 
     def log_tail(self) -> str:
         return "what it printed"

@@ -8,6 +8,7 @@ import pytest
 
 from tests.samples import case, machine, measurement
 from unetbench.cli import main
+from unetbench.measuring import session
 from unetbench.records import Failure
 from unetbench.store import writing
 
@@ -209,12 +210,12 @@ def test_more_bad_options_of_run(
     assert [path.name for path in suite.iterdir()] == ["suite.toml"]
 
 
-def test_the_shipped_suite_runs_dry_with_50_cases(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_shipped_suite_runs_dry_with_125_cases(capsys: pytest.CaptureFixture[str]) -> None:
     shipped = Path(__file__).parents[1] / "benchmarks" / "unet_decoder"
     assert main(["run", str(shipped), "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 51
-    assert lines[-1].startswith("50 cases, about ")
+    assert len(lines) == 126
+    assert lines[-1].startswith("125 cases, about 59 min")
 
 
 def test_a_report_of_one_session_the_fastest_rows_alone(
@@ -274,3 +275,14 @@ def test_a_pattern_chooses_among_parts(capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert "torch_compile" in out
     assert "torch_eager" not in out
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_breakdown_is_made_where_it_is_asked_for(
+    suite: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    plans = []
+    monkeypatch.setattr(session, "run", lambda plan, observer: plans.append(plan) or ())
+    for command in (["run", str(suite)], ["tune", "resnet18", "--store", str(suite / "tuned.sqlite")]):
+        main([*command, *(["--breakdown"] if asked else [])])
+    assert [plan.breakdown for plan in plans] == [asked, asked]

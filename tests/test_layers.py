@@ -15,7 +15,7 @@ import unetbench
 SOURCE = Path(unetbench.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 TORCH = {"torch", "timm", "torchvision", "safetensors"}
-IN_WORKERS = {f"measuring/{name}.py" for name in ("worker", "reference", "probe")}
+IN_WORKERS = {f"measuring/{name}.py" for name in ("worker", "reference", "probe", "limits")}
 
 
 def _imported(path: Path) -> Iterator[str]:
@@ -51,7 +51,15 @@ def test_every_import_names_its_module_in_full(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["records/__init__.py", "records/asked.py", "records/found.py", "keys.py", "errors.py"]
+    "name",
+    [
+        "records/__init__.py",
+        "records/asked.py",
+        "records/found.py",
+        "records/limits.py",
+        "keys.py",
+        "errors.py",
+    ],
 )
 def test_the_lowest_layer_imports_the_standard_library_alone(name: str) -> None:
     for imported in _imported(SOURCE / name):
@@ -94,9 +102,9 @@ def test_files_stay_small_and_say_what_they_are_for(path: Path) -> None:
 
 
 def test_the_parent_and_the_reading_side_load_nothing_heavy() -> None:
-    modules = "cli, listing, doctor, suite, store, reporting.report, reporting.table, reporting.live, reporting.charts"
+    modules = "cli, listing, doctor, suite, store, reporting.report, reporting.table, reporting.live, reporting.charts, reporting.limits_page"
     names = [f"unetbench.{name.strip()}" for name in modules.split(",")]
-    names += ["unetbench.measuring.session", "unetbench.measuring.schedule"]
+    names += ["unetbench.measuring.session", "unetbench.measuring.schedule", "unetbench.measuring.breakdown"]
     code = f"import sys, {', '.join(names)}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     heavy = {*TORCH, "scipy", "altair", "vl_convert", "matplotlib", "sklearn", "pandas", "safetensors"}

@@ -125,3 +125,10 @@ def test_the_old_name_of_onednns_cap_counts(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setenv("DNNL_MAX_CPU_ISA", "avx2")
     assert machine.bf16_instructions() == ()
+
+
+def test_the_last_cache_is_the_largest_that_the_kernel_tells_of(files: dict[str, str]) -> None:
+    assert machine.last_cache_bytes() is None
+    for index, size in enumerate(("32K", "32K", "1024K", "32M")):
+        files[f"/sys/devices/system/cpu/cpu0/cache/index{index}/size"] = size
+    assert machine.last_cache_bytes() == 32 << 20

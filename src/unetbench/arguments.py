@@ -102,6 +102,10 @@ def parser() -> ArgumentParser:
     merge.add_argument("stores", type=Path, nargs="+", metavar="STORE")
     merge.add_argument("-o", "--out", type=Path, required=True, metavar="NEW", help="a new file")
 
+    for command in (run, tune):
+        command.add_argument(
+            "--breakdown", action="store_true", help="then show where the fastest recipes' time goes, and the machine's limits",
+        )  # fmt: skip
     for command in (run, report, compare):
         command.add_argument("--store", metavar="FILE", help="default: results/results.sqlite in the suite")
     for command in (run, report):

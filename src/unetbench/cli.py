@@ -73,6 +73,7 @@ def _run(options: Namespace, given: list[str]) -> int:
         force=options.force,
         limit_s=options.timeout,
         budget_s=budget_s,
+        breakdown=options.breakdown,
     )
     results = session.run(plan, partial(live.observer, console=Console(), write=_line, title=suite.title))
     if not results:
@@ -115,6 +116,7 @@ def _tune(options: Namespace, given: list[str]) -> int:
         fresh=options.fresh,
         budget_s=None if options.budget is None else presets.budget_s(options.budget),
         halving=True,
+        breakdown=options.breakdown,
     )
     title = f"{len(recipes)} recipes"
     results = session.run(plan, partial(live.observer, console=Console(), write=_line, title=title))

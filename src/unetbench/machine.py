@@ -24,9 +24,19 @@ _ONEDNN_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 _ONEDNN_WITHOUT_BF16 = (
     "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
 )  # fmt: skip
+_CACHES = 8  # that the kernel tells of, at most: data, instructions and three levels as a rule
+_CACHE_UNITS = {"K": 10, "M": 20}  # of the kernel's cache sizes, as powers of two
 _PACKAGES = ("unetbench", "torch", "timm", "numpy")  # those whose version moves a number
 _NOT_INSTALLED = "not installed"
-_RUNTIMES = ("onnxruntime", "openvino", "nncf", "ncnn", "pnnx", "MNN")  # and these, where they are installed
+_RUNTIMES = (
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "torchao",
+    "ncnn",
+    "pnnx",
+    "MNN",
+)  # and these, where they are installed
 
 
 def machine() -> Machine:
@@ -79,6 +89,14 @@ def granted_memory_bytes() -> int:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _text("/sys/fs/cgroup/memory.max") or _text("/sys/fs/cgroup/memory/memory.limit_in_bytes")
     return min(total, int(limit)) if limit and limit.isdigit() else total
+
+
+def last_cache_bytes() -> int | None:
+    """Return the size of the largest cache that the first CPU has a part in; None where nothing tells."""
+    folder = "/sys/devices/system/cpu/cpu0/cache"
+    sizes = [_text(f"{folder}/index{index}/size") for index in range(_CACHES)]
+    found = [int(size[:-1]) << _CACHE_UNITS[size[-1]] for size in sizes if size and size[-1] in _CACHE_UNITS]
+    return max(found, default=None)
 
 
 def instruction_sets() -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from unetbench import machine, parts, prepare
-from unetbench.errors import BadInput
+from unetbench.errors import BadInput, MissingPackage
 from unetbench.measuring.parity import EXACT_ERROR, compare, fault, relative_error
 from unetbench.records import Choice
 from unetbench.runtimes import Artifact, Session
@@ -177,6 +178,19 @@ def test_freezing_reaches_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(RuntimeError, match="asked"):
             prepare(_model(), IMAGES[0], runtime=f"torch_compile{options}", threads=1)
     assert asked == [{}, {}, {"freezing": True}]
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("torch_compile", "torchao.quantization.pt2e"), ("openvino", "nncf")]
+)
+def test_int8_without_its_package_names_what_to_install(
+    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _session(name)  # skips where it cannot run
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    extra = package.partition(".")[0]
+    with pytest.raises(MissingPackage, match=rf"needs {extra} for int8: install it with .*\[{extra}\]"):
+        prepare(_model(), IMAGES[0], runtime=name, precision="int8", threads=1)
 
 
 @cases

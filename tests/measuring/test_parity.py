@@ -125,6 +125,17 @@ def test_bf16_gates() -> None:
     assert "agreement" in said
 
 
+@pytest.mark.parametrize(("flipped", "passes"), [(0.05, True), (0.099, True), (0.101, False), (0.5, False)])
+def test_int8_has_a_floor_of_agreement_under_which_the_output_is_wrong(flipped: float, passes: bool) -> None:
+    reference = np.sign(np.random.default_rng(0).normal(size=(1, 1, 100, 100)))
+    answer = reference.copy()
+    answer.ravel()[: round(flipped * answer.size)] *= -1
+    said = _fault(reference, answer, "int8")
+    assert (said is None) == passes
+    if said:
+        assert "less than the floor of 90% in int8" in said
+
+
 def test_a_vacuous_reference_proves_nothing() -> None:
     reference = _reference(1) + 10
     said = _fault(reference, reference)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from unetbench.measuring.schedule import has_result
-from unetbench.records import Result
+from unetbench.records import DENORMALS_SEEN, Result
 from unetbench.results import load
 
 ENCODERS = ("test_resnet", "test_efficientnet", "test_byobnet")  # timm's own, made for tests
@@ -110,6 +110,7 @@ def test_kill_9_and_ctrl_c_lose_nothing_that_was_shown_and_the_same_command_goes
     assert len(measurement.warmup_ns) == 3
     assert 3 <= len(measurement.run_ns) <= 10
     assert measurement.in_force["threads"] == "1"
+    assert measurement.in_force[DENORMALS_SEEN].startswith(("flushed in all", "unknown"))
     assert measurement.parity.measured_class == "exact"
     assert measurement.peak_run_bytes > 50e6
 

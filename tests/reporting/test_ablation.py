@@ -70,3 +70,13 @@ def test_the_chart_is_drawn(tmp_path: Path) -> None:
     assert len(chart.to_dict()["layer"]) == 2
     write_png(chart, tmp_path / "chart.png")
     assert (tmp_path / "chart.png").stat().st_size > 5_000
+
+
+def test_with_more_networks_than_recipes_the_table_is_turned() -> None:
+    names = ("resnet18", "resnet34", "resnet50", "lcnet_100")
+    recipes = {"torch_eager/fp32": 400, "onnxruntime/fp32": 200, "openvino/fp32": 100}
+    table = rows(_result(name, recipe, ms) for name in names for recipe, ms in recipes.items())
+    lines = ablation.table(table).splitlines()
+    assert lines[0] == "| network | torch_eager/fp32 | onnxruntime/fp32 | openvino/fp32 |"
+    assert lines[2] == "| lcnet_100 | 400 | 200 | **100** |"
+    assert lines[6] == "| × eager | 1.00 | 2.00 | 4.00 |"

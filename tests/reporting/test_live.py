@@ -40,7 +40,7 @@ def _screen(known: list[Result], *, width: int = 80, height: int = 24, note: str
     return text.export_text().splitlines()
 
 
-@pytest.mark.parametrize("finished", [0, 1, 5, 49])
+@pytest.mark.parametrize("finished", [0, 1, 5, 124])
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_no_line_passes_the_edge(finished: int, width: int) -> None:
     known = [_measured(of, 100.0 + place) for place, of in enumerate(CASES[:finished])]
@@ -53,7 +53,7 @@ def test_the_view_says_what_runs_how_far_it_is_and_how_long_it_takes(finished: i
     lines = _screen(known, note="a suite · bf16 go")
     assert len(lines) < 24
     text = "\n".join(lines)
-    assert f"{finished} of 50 cases, about 10 min left" in text
+    assert f"{finished} of 125 cases, about 10 min left" in text
     assert f"compiling: {CASES[finished].name}" in text
     assert "a suite · bf16 go" in text
 
@@ -120,8 +120,8 @@ def test_plain_lines_tell_a_failure_with_its_reason_and_the_time_left() -> None:
     view.finished(_measured(CASES[1], 12.34), 2, 0.0)
     view.close()
     assert lines == [
-        f"[1/50] {CASES[0].name}: timeout (run: no answer within 900 s) (about 10 min left)",
-        f"[2/50] {CASES[1].name}: 12.3 ms",
+        f"[1/125] {CASES[0].name}: timeout (run: no answer within 900 s) (about 10 min left)",
+        f"[2/125] {CASES[1].name}: 12.3 ms",
     ]
 
 
@@ -144,5 +144,5 @@ def test_a_time_is_written_as_people_say_it(seconds: float, text: str) -> None:
 
 
 def test_the_sample_is_the_shipped_suite() -> None:
-    assert len(CASES) == 50
+    assert len(CASES) == 125
     assert case().network.encoder in {of.network.encoder for of in CASES}

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tests.samples import MS, case, machine, measurement, parity
 from unetbench.errors import BadInput, StoreError
-from unetbench.records import Case, Failure, Measurement, Result, RewriteReport, Session
+from unetbench.records import DENORMALS_SEEN, Case, Failure, Measurement, Result, RewriteReport, Session
 from unetbench.reporting import files
 from unetbench.reporting.live import LiveView, PlainLines, duration
 from unetbench.reporting.report import Report, markdown, report
@@ -248,3 +248,15 @@ def test_a_report_that_stands_for_a_session_names_each_failure() -> None:
         "mobilenetv4_conv_medium.e500_r224_in1k torch_compile/bf16+reparameterize: "
         "wrong output, checking: agreement 98.7 %."
     ]
+
+
+def test_a_case_whose_threads_keep_denormals_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    with writing(path) as store:
+        session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+        for encoder, seen in (("resnet18", "flushed in all 2"), ("resnet34", "kept in 1 of 2")):
+            found = measurement(in_force={DENORMALS_SEEN: seen})
+            store.append(session.identifier, case(encoder), found)
+    with reading(path) as store:
+        (note,) = [note for note in report(store).notes() if "denormals" in note]
+    assert note.endswith("slower: resnet34/unet torch_eager/fp32.")

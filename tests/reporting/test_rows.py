@@ -165,3 +165,28 @@ def test_there_is_no_speed_up_of_or_against_a_disturbed_row(disturbed: str) -> N
         for recipe in ("torch_eager/fp32", "torch_compile/fp32")
     ]
     assert _speedups(*table)["torch_compile/fp32"] is None
+
+
+def _of_class(recipe: str, ms: float, measured_class: str) -> Result:
+    found = replace(measurement(ms).parity, measured_class=measured_class)
+    return _result(case("resnet18", recipe), measurement(ms, parity=found))
+
+
+def test_a_winner_is_the_fastest_among_answers_at_least_as_exact() -> None:
+    table = rows([
+        _of_class("torch_eager/fp32", 100, "exact"), _of_class("openvino/fp32", 60, "exact"),
+        _of_class("mnn/fp32", 50, "near"), _of_class("ncnn/fp32", 70, "near"),
+        _of_class("openvino/int8", 30, "approximate"), _of_class("torch_compile/bf16", 40, "approximate"),
+        _result(case("resnet34"), measurement(10)), _result(case("resnet18", "onnxruntime/fp32"), CRASHED),
+    ])  # fmt: skip
+    assert {(row.encoder, row.recipe): row.winner for row in table if row.winner} == {
+        ("resnet18", "openvino/int8"): "approximate",
+        ("resnet18", "mnn/fp32"): "near",
+        ("resnet18", "openvino/fp32"): "exact",
+        ("resnet34", "torch_eager/fp32"): "exact",
+    }
+
+
+def test_a_less_exact_answer_that_is_slower_wins_nothing() -> None:
+    table = rows([_of_class("openvino/fp32", 60, "exact"), _of_class("openvino/int8", 61, "approximate")])
+    assert [row.winner for row in table] == ["exact", ""]

@@ -172,3 +172,9 @@ def test_where_nearly_nothing_fits_the_encoder_and_its_time_stay() -> None:
         "encoder",
         "median ms",
     ]
+
+
+def test_the_winners_column_stands_where_several_recipes_compete() -> None:
+    facts = [("resnet18", recipe, 100.0) for recipe in ("torch_eager/fp32", "openvino/fp32", "mnn/fp32")]
+    assert "winner" not in {column.name for column in shown_columns(_rows(*facts[:2]))}
+    assert "winner" in {column.name for column in shown_columns(_rows(*facts))}

@@ -30,7 +30,7 @@ _LIMIT_BYTES = 10 << 30  # of everything kept; the least recently used go first
 _ABANDONED_S = 86_400.0  # then no process works at an unfinished folder, or with an artifact, any more
 _OTHERS_MAY_WRITE = 0o022
 _SOURCE = Path(__file__).parents[1]
-_CONVERTS = ("torch", "timm", "onnx", "onnxscript", "nncf", "numpy")  # whatever the runtime
+_CONVERTS = ("torch", "timm", "onnx", "onnxscript", "nncf", "torchao", "numpy")  # whatever the runtime
 
 
 def cache_folder() -> Path:

@@ -5,9 +5,10 @@ It knows the order of what is asked, not the clock and not the process behind th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -15,13 +16,14 @@ import msgspec
 from unetbench.errors import WorkerLost
 from unetbench.measuring.launch import Worker
 from unetbench.measuring.preset import Preset
-from unetbench.records import Case, Measurement, Parity, RewriteReport, Turn
+from unetbench.records import DENORMALS_SEEN, Case, Measurement, Parity, RewriteReport, Turn
 from unetbench.stats import disturbed, waiting_share
 
 _BUSY_MARGIN = 0.05  # cores over the threads asked for: what clocks and the interpreter add
 # Linux books a running thread's CPU time at its ticks, 10 ms apart at most: a thread that turns in a loop
 # between the runs too has up to one tick too much, or too little, in each.
 _TICK_NS = 10_000_000
+NOTHING_SEEN: Mapping[str, str] = MappingProxyType({})
 MANY_RUNS = 1_000_000  # where a time limit ends them, not a number
 
 
@@ -58,8 +60,12 @@ class Loaded:
         number: int = 0,
         share: float | None = None,
         rejected: tuple[tuple[int, ...], ...] = (),
+        seen: Mapping[str, str] = NOTHING_SEEN,
     ) -> Measurement:
-        """Return the measurement of what was timed, after a last look at memory and at the answers."""
+        """Return the measurement of what was timed, after a last look at memory and at the answers.
+
+        `seen` stands beside what the runtime says of itself: what was read of it from outside.
+        """
         run_peak = worker.ask("memory", on_phase=on_phase, reset=False)["peak_rss_bytes"]
         answer = worker.ask("check", on_phase=on_phase, inputs=inputs)
         _refuse_other_threads(self.threads, answer["in_force"], timed)
@@ -75,7 +81,7 @@ class Loaded:
             peak_load_bytes=self.load_peak_bytes,
             peak_run_bytes=run_peak,
             parity=_checked(answer),
-            in_force=answer["in_force"],
+            in_force=answer["in_force"] | dict(seen),
             counters_before=timed["before"],
             counters_after=timed["after"],
             waiting_share=share,
@@ -129,7 +135,9 @@ def measure(
     warm = ask("run", at_least=preset.warmups, at_most=preset.warmups, limit_ns=0)
     state.warmup_ns = tuple(warm["run_ns"])
     on_phase("measuring")
+    before = worker.thread_times_ns()
     timed, share, rejected = _quietly_timed(ask, preset)
+    seen = {DENORMALS_SEEN: worker.denormals(before)}
     return state.measurement(
         worker,
         timed=timed,
@@ -137,6 +145,7 @@ def measure(
         inputs=preset.checked_inputs,
         share=share,
         rejected=rejected,
+        seen=seen,
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -82,29 +83,37 @@ def convert(
     made = artifacts.unfinished(to)
     start = time.perf_counter()
     try:
-        artifact = built.runtime.convert(
-            built.model,
-            (image,),
-            precision=case.recipe.precision,
-            threads=case.threads,
-            folder=made,
-            calibration=_calibration(case, built.model, image_files),
-        )
-        facts = built.facts | {"prepare_s": time.perf_counter() - start}
-        facts["peak_build_bytes"] = memory.peak_rss_bytes()
-        session = built.runtime.load(artifact, threads=case.threads)
-        session.bind(image)
-        session.run()  # a file that a converter left half-written must not be kept as whole
-        artifacts.seal(made, to, facts)
+        with converting(case, made):
+            artifact = built.runtime.convert(
+                built.model,
+                (image,),
+                precision=case.recipe.precision,
+                threads=case.threads,
+                folder=made,
+                calibration=_calibration(case, built.model, image_files),
+            )
+            facts = built.facts | {"prepare_s": time.perf_counter() - start}
+            facts["peak_build_bytes"] = memory.peak_rss_bytes()
+            session = built.runtime.load(artifact, threads=case.threads)
+            session.bind(image)
+            session.run()  # a file that a converter left half-written must not be kept as whole
+            artifacts.seal(made, to, facts)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)  # it lies in its place, or is of no use
+    return facts
+
+
+@contextmanager
+def converting(case: Case, made: Path) -> Iterator[None]:
+    """Turn what a converter raises into Unsupported with the operator's name; a full disk is no finding."""
+    try:
+        yield
     except (UnetbenchError, MemoryError, OSError):
         raise
     except Exception as error:
         if shutil.disk_usage(made).free < _FULL_BYTES:
             raise OSError(f"No space left on device: converting for {case.recipe}") from error
         raise Unsupported(_reason(case, error)) from error
-    finally:
-        shutil.rmtree(made, ignore_errors=True)  # it lies in its place, or is of no use
-    return facts
 
 
 def _calibration(case: Case, model: Any, image_files: Sequence[Path]) -> tuple[Inputs, ...]:

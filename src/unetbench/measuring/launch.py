@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import msgspec
 
 from unetbench.errors import FailureKind, WorkerLost
-from unetbench.measuring import processes
+from unetbench.measuring import denormals, processes
 
 _TAIL_BYTES = 4096  # of what the worker printed, kept in the store
 _TICK_S = 1.0  # how often a waiting display may look at the clock; never while a case is timed
@@ -64,6 +64,12 @@ class Worker(Protocol):
 
     def facts(self) -> dict[str, int | None]:
         """Return what the kernel counts of the process: memory share, faults, migrations."""
+
+    def thread_times_ns(self) -> dict[int, int]:
+        """Return the time on a CPU of each of its threads."""
+
+    def denormals(self, before: Mapping[int, int]) -> str:
+        """Say whether those of its threads flush denormals that have computed since their times were read."""
 
     def log_tail(self) -> str:
         """Return the end of what the process printed."""
@@ -158,6 +164,12 @@ class ProcessWorker:
 
     def facts(self) -> dict[str, int | None]:
         return processes.facts(self._process.pid)
+
+    def thread_times_ns(self) -> dict[int, int]:
+        return denormals.thread_times_ns(self._process.pid)
+
+    def denormals(self, before: Mapping[int, int]) -> str:
+        return denormals.told(self._process.pid, before)
 
     def log_tail(self) -> str:
         return self._log[-_TAIL_BYTES:].decode(errors="replace")

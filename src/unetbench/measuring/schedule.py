@@ -158,7 +158,7 @@ class Sweep:
             group=name,
             number=number,
             seed=int(digest(("block", session, name, number)), 16) % (1 << 32),
-            folder=self._preparing.reference(cases[0]),
+            folder=self.preparing.reference(cases[0]),
             artifacts=artifacts,
             start_worker=lambda case: self.start_worker(case, limit_s),
             canary=canary,
@@ -172,7 +172,7 @@ class Sweep:
             shared, outcomes = block.run()
             for outcome in outcomes.values():
                 if isinstance(outcome, Failure):
-                    _refuse_full_disk(outcome.message)
+                    refuse_full_disk(outcome.message)
             self.store.append_block(session, shared, outcomes, block.logs)
         self._note_quiet_level(cases[0].threads, shared.null_turns)
         return outcomes
@@ -183,9 +183,9 @@ class Sweep:
         lost_cases = {}
         for case in cases:
             try:
-                found[case] = self._preparing.artifact(case, build)
+                found[case] = self.preparing.artifact(case, build)
             except WorkerLost as lost:
-                _refuse_full_disk(lost.message)
+                refuse_full_disk(lost.message)
                 lost_cases[case] = Failure(stage=lost.stage, kind=lost.kind, message=lost.message)
         return found, lost_cases
 
@@ -212,7 +212,7 @@ class Sweep:
         log = ""
         try:
             self._refuse_poison(case)
-            folder, artifact = self._preparing.reference(case), self._preparing.artifact(case)
+            folder, artifact = self.preparing.reference(case), self.preparing.artifact(case)
             worker = self.start_worker(case, None)
             try:
                 outcome = measure(
@@ -228,7 +228,7 @@ class Sweep:
                 worker.end()
                 log = worker.log_tail()
         except WorkerLost as lost:
-            _refuse_full_disk(lost.message)
+            refuse_full_disk(lost.message)
             outcome = Failure(stage=lost.stage, kind=lost.kind, message=lost.message)
         session = self.session.identifier
         self.store.append(session, case, outcome, block=block, log_tail=log)
@@ -243,7 +243,8 @@ class Sweep:
             raise WorkerLost("starting", "crashed", _poisoned("this case"))
 
     @property
-    def _preparing(self) -> Preparing:
+    def preparing(self) -> Preparing:
+        """What makes references and artifacts with this sweep's folders and workers."""
         return Preparing(
             work=self.work,
             cache=self.cache,
@@ -255,7 +256,8 @@ class Sweep:
         )
 
 
-def _refuse_full_disk(message: str) -> None:
+def refuse_full_disk(message: str) -> None:
+    """Raise StoreError where a worker's words say that the disk is full: no finding about a case."""
     if _DISK_FULL in message:
         raise StoreError(
             f"the disk is full ({message}): what was shown is stored; make room, "

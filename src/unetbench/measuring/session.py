@@ -13,7 +13,7 @@ from typing import Any
 from unetbench import machine, parts, photos
 from unetbench.errors import BadInput, WorkerLost
 from unetbench.keys import digest
-from unetbench.measuring import artifacts, halving
+from unetbench.measuring import artifacts, breakdown, halving
 from unetbench.measuring.launch import ProcessWorker
 from unetbench.measuring.preflight import Bf16, bf16, substituted
 from unetbench.measuring.preset import Preset
@@ -40,6 +40,7 @@ class Plan:
     limit_s: float | None = None  # per case; the preset's where None
     budget_s: float | None = None  # for everything; a table cut short is still true
     halving: bool = False  # a search: slow recipes leave early, only the fastest have all blocks
+    breakdown: bool = False  # then the machine's limits, and where the time of the fastest goes
 
 
 def run(
@@ -89,6 +90,7 @@ def run(
             if settled and plan.halving:
                 sweep.cases = _contenders(store, session.identifier, cases)
             settled = settled and (not (plan.preset.looks and sweep.cases) or _race(sweep, deadline))
+            settled = settled and (not plan.breakdown or breakdown.measure(sweep, deadline))
         finally:
             watcher.close()
         if settled:

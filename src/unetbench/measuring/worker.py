@@ -1,4 +1,4 @@
-"""One fresh process that serves turns over a pipe: probe, reference, convert, load, bind, run, read, quit.
+"""One fresh process that serves turns over a pipe: probe, limits, reference, convert, cut, load, bind, run …
 
 It decides nothing about how long or how often: the parent does. It prints nothing: whatever a library
 writes to stdout goes to the log that the parent reads.
@@ -18,6 +18,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from io import TextIOWrapper
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +27,7 @@ from unetbench.errors import UnetbenchError, WrongOutput
 from unetbench.measuring import memory, noise, parity, reference, timing
 from unetbench.records import Case, Parity
 from unetbench.runtimes import Image, Logits, Session
+from unetbench.runtimes._denormals import flush
 
 _PR_SET_PDEATHSIG: Final = 1  # <sys/prctl.h>
 # What allocators say when there is no memory: torch's and C++'s are plain RuntimeErrors.
@@ -69,8 +71,31 @@ class Turns:
             msgspec.convert(case, Case), Path(folder), Path(to), first, files, self._say
         )
 
+    def limits(self, threads: int) -> dict[str, Any]:
+        """Measure what the machine can do at best; what runtimes write lies in the worker's own folder."""
+        from unetbench.measuring import limits
+
+        found: dict[str, Any] = msgspec.to_builtins(limits.measured(threads, Path(mkdtemp()), self._say))
+        return found
+
+    def cut(self, case: Mapping[str, Any], folder: str, to: str) -> dict[str, Any]:
+        """Cut a case's network into sections and convert each into a folder."""
+        from unetbench.measuring import cutting
+
+        return cutting.convert(msgspec.convert(case, Case), Path(folder), Path(to), self._say)
+
+    def time_sections(
+        self, case: Mapping[str, Any], folder: str, to: str, artifact: str | None
+    ) -> dict[str, Any]:
+        """Time the whole and the sections that were converted."""
+        from unetbench.measuring import cutting
+
+        converted = None if artifact is None else Path(artifact)
+        return cutting.timed(msgspec.convert(case, Case), Path(folder), Path(to), converted, self._say)
+
     def load(self, case: Mapping[str, Any], folder: str, artifact: str | None) -> dict[str, Any]:
         """Load what was converted, or build, rewrite and prepare it here; costs and counts are returned."""
+        flush()  # before any pool starts: torch's does as the network is built, and its threads inherit it
         self._case = msgspec.convert(case, Case)
         self._images = reference.images(Path(folder))
         self._answers, self._eager_errors = reference.answers(Path(folder))

@@ -11,6 +11,8 @@ from typing import Literal
 from unetbench.errors import FailureKind
 from unetbench.records.asked import Case
 
+# The name among the options in force under which stands what was read of a case's threads from outside.
+DENORMALS_SEEN = "denormals in its threads"
 MARGIN_EDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of Parity.margins, in units of the error's RMS
 
 

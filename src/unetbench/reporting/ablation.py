@@ -24,6 +24,8 @@ _LEGEND = (
     "so by its median: near ties may change places when measured again."
 )
 
+_Texts = Mapping[tuple[str, str], str]  # of a table's cells, by recipe and network
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
@@ -49,15 +51,43 @@ def table(rows: Sequence[Row]) -> str:
     winners = {network: _fastest(rows, network, _counts_as_fp32) for network in networks}
     means = {recipe: _mean(rows, recipe) for recipe in {row.recipe for row in rows}}
     ordered = sorted(means, key=lambda recipe: (recipe != str(REFERENCE), means[recipe] or 0.0, recipe))
+    texts = {
+        (recipe, network): _cell(cells.get((recipe, network)), winners[network])
+        for recipe in ordered
+        for network in networks
+    }
+    lines = (_by_network if len(networks) > len(ordered) else _by_recipe)(ordered, networks, texts, means)
+    return "\n".join([*lines, "", _LEGEND, "", *_gain_lines(rows, networks)]) + "\n"
+
+
+def _by_recipe(
+    recipes: Sequence[str], networks: Sequence[str], texts: _Texts, means: Mapping[str, float | None]
+) -> list[str]:
     lines = [
-        "| recipe | " + " | ".join(_short(network) for network in networks) + " | × eager |",
+        "| recipe | " + " | ".join(map(_short, networks)) + " | × eager |",
         "|---|" + "---:|" * (len(networks) + 1),
     ]
-    for recipe in ordered:
-        shown = [_cell(cells.get((recipe, network)), winners[network]) for network in networks]
-        mean = means[recipe]
-        lines.append(f"| {recipe} | {' | '.join(shown)} | {'' if mean is None else f'{mean:.2f}'} |")
-    return "\n".join([*lines, "", _LEGEND, "", *_gain_lines(rows, networks)]) + "\n"
+    for recipe in recipes:
+        shown = " | ".join(texts[recipe, network] for network in networks)
+        lines.append(f"| {recipe} | {shown} | {_mean_text(means[recipe])} |")
+    return lines
+
+
+def _by_network(
+    recipes: Sequence[str], networks: Sequence[str], texts: _Texts, means: Mapping[str, float | None]
+) -> list[str]:
+    """The same, turned: a page is no wider than its recipes where there are more networks."""
+    lines = ["| network | " + " | ".join(recipes) + " |", "|---|" + "---:|" * len(recipes)]
+    for network in networks:
+        lines.append(
+            f"| {_short(network)} | " + " | ".join(texts[recipe, network] for recipe in recipes) + " |"
+        )
+    lines.append("| × eager | " + " | ".join(_mean_text(means[recipe]) for recipe in recipes) + " |")
+    return lines
+
+
+def _mean_text(mean: float | None) -> str:
+    return "" if mean is None else f"{mean:.2f}"
 
 
 def gains(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from unetbench.errors import BadInput, unknown
 from unetbench.records import MARGIN_EDGES, Measurement, Result, Session
+from unetbench.reporting.attribution import NOTHING, Limits, machine_lines, section_lines
 from unetbench.reporting.rows import Row, rewrite_proof
 from unetbench.reporting.table import milliseconds
 
@@ -29,7 +30,9 @@ def chosen(results: Sequence[Result], name: str) -> Result:
     return found[0]
 
 
-def certificate(result: Result, row: Row, session: Session) -> Iterator[tuple[str, str]]:
+def certificate(
+    result: Result, row: Row, session: Session, limits: Limits = NOTHING
+) -> Iterator[tuple[str, str]]:
     """Give heading and text of each finding; further lines of one have no heading."""
     yield "case", f"{result.case.name}, {row.size}, batch {row.batch}, {row.threads} threads ({result.key})"
     yield "status", f"{row.status}: {row.reason}" if row.reason else row.status
@@ -39,6 +42,7 @@ def certificate(result: Result, row: Row, session: Session) -> Iterator[tuple[st
         yield from _agreement(measurement)
         if row.status == "ok":
             yield from _time(row)
+            yield from _limits(result, limits)
         yield from _costs(measurement, row)
         yield from _in_force(measurement)
     yield "measured", f"{session.started_utc}, {session.machine.cpu}, unetbench {session.command}"
@@ -94,6 +98,23 @@ def _time(row: Row) -> Iterator[tuple[str, str]]:
         yield "", f"{row.speedup:.3f} × as fast as torch_eager/fp32{between}{ungated}{verdict}"
     if row.detectable is not None:
         yield "", f"a difference of {row.detectable:.1%} to it would be found 4 times in 5"
+
+
+def _limits(result: Result, limits: Limits) -> Iterator[tuple[str, str]]:
+    if failure := limits.failures.get(result.key):
+        yield "sections", f"not cut: {failure.kind} while {failure.stage}: {failure.message}"
+    found = limits.attribution(result.key)
+    if found is not None:
+        yield from _under("sections", section_lines(found))
+    machine = limits.machine.get(result.case.threads)
+    if machine is not None:
+        yield from _under("machine", machine_lines(machine))
+
+
+def _under(heading: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        yield heading, line
+        heading = ""
 
 
 def _costs(measurement: Measurement, row: Row) -> Iterator[tuple[str, str]]:

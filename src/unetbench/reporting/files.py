@@ -38,8 +38,8 @@ def markdown_text(
 ) -> str:
     """Return a Markdown table under its heading, the conditions and notes below it."""
     lines = [f"**{_escaped(heading)}**", "", "| " + " | ".join(map(_escaped, header)) + " |"]
-    numeric = {"encoder", "decoder", "recipe", "status", "size"}
-    lines.append("|" + "|".join("---" if name in numeric else "---:" for name in header) + "|")
+    words = {"encoder", "decoder", "recipe", "winner", "status", "size", "bound by memory"}
+    lines.append("|" + "|".join("---" if name in words else "---:" for name in header) + "|")
     lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in body]
     lines += ["", *(f"{_escaped(note)}  " for note in notes)]
     return "\n".join(lines).rstrip() + "\n"

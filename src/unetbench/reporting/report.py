@@ -9,16 +9,21 @@ from pathlib import Path
 
 from unetbench import quiet
 from unetbench.errors import BadInput
-from unetbench.records import Result, Session
-from unetbench.reporting import ablation, files
+from unetbench.records import DENORMALS_SEEN, Result, Session
+from unetbench.reporting import ablation, attribution, files, limits_page
 from unetbench.reporting import certificate as certificates
+from unetbench.reporting.attribution import NOTHING, Limits
 from unetbench.reporting.rows import Row, fastest_per_network, rows
 from unetbench.reporting.standing import NONE, Standings, of_session
-from unetbench.reporting.table import shown_columns
+from unetbench.reporting.table import several_recipes, shown_columns
 from unetbench.store import Store
 
 _GIB = 1 << 30
 _QUICK = "Quick preset: medians and quartiles of one process; neighbouring rows may change places when measured again."
+_WINNER = (
+    "Winner: the fastest of its network among answers at least as exact, by its median; near ties may change "
+    "places when measured again."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +36,8 @@ class Report:
     said: Standings = NONE
     quiet: bool = True
     own_canaries: tuple[str, ...] = ()  # cases whose canaries read otherwise than those of the null runtime
+    keeps_denormals: tuple[str, ...] = ()  # cases some of whose threads do not flush them
+    limits: Limits = NOTHING  # of the machine, and where the time of the fastest goes
 
     @property
     def title(self) -> str:
@@ -65,6 +72,8 @@ class Report:
             "peak is the process's resident memory in steady inference; a multiply-add counts as 2 FLOP; "
             "every timed answer agreed with fp64."
         )
+        if several_recipes(self.shown):
+            notes.append(_WINNER)
         not_run = sorted((row for row in self.rows if row.status == "not run"), key=_why)
         for (recipe, reason), group in groupby(not_run, key=_why):
             notes.append(f"Not run: {recipe} on {len(list(group))} networks ({reason}).")
@@ -77,10 +86,16 @@ class Report:
             for row in self.shown
             if row.status != "ok"
         ]
+        notes += [f"Machine: {line}." for line in attribution.session_lines(self.limits)]
         if self.own_canaries:
             several = ", ".join(self.own_canaries)
             notes.append(
                 f"The canaries after these differ by more than 2 % from the null runtime's: {several}."
+            )
+        if self.keeps_denormals:
+            notes.append(
+                "Not all threads of these flush denormals, which the others do: with other weights they may be "
+                f"slower: {', '.join(self.keeps_denormals)}."
             )
         if self.earlier_sessions:
             notes.append(f"The store holds {self.earlier_sessions} earlier sessions: --session N shows one.")
@@ -129,6 +144,12 @@ def report(store: Store, *, session: int | None = None) -> Report:
         said=said,
         quiet=quiet_here,
         own_canaries=_own_canaries(store, results, chosen),
+        keeps_denormals=tuple(
+            result.case.name
+            for result in results
+            if result.alone and result.alone[-1].in_force.get(DENORMALS_SEEN, "").startswith("kept")
+        ),
+        limits=attribution.of_session(store, chosen),
     )
 
 
@@ -150,11 +171,12 @@ def certificate(store: Store, report: Report, name: str) -> Iterator[tuple[str, 
     """
     result = certificates.chosen(store.results(report.session.identifier), name)
     row = next(row for row in report.rows if row.case == result.key)
-    return certificates.certificate(result, row, report.session)
+    return certificates.certificate(result, row, report.session, report.limits)
 
 
 def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Path, ...]:
-    """Write results.csv, results.md and throughput.png, of several recipes also recipes.md and recipes.png.
+    """Write results.csv, results.md and throughput.png, of several recipes also recipes.md and recipes.png, of
+    what was cut into sections limits.md and limits.png.
 
     Return their paths.
     """
@@ -179,7 +201,26 @@ def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Pa
                 report.rows, title="Speed-up of each recipe", subtitle=f"{report.title} · {subtitle[0]}"
             )
             charts.write_png(drawing, written[-1])
+    if report.limits.breakdowns or report.limits.failures:
+        written += _write_limits(report, folder, chart=chart)
     return tuple(written)
+
+
+def _write_limits(report: Report, folder: Path, *, chart: bool) -> list[Path]:
+    written = [folder / "limits.md"]
+    title = f"Where the time goes: {report.title}"
+    text = limits_page.page(report.shown, report.limits, title=title, notes=(report.conditions(),))
+    files.write_text(written[0], text)
+    if chart and limits_page.shown(report.shown, report.limits):
+        from unetbench.reporting import charts
+
+        written.append(folder / "limits.png")
+        subtitle = f"{report.title} · {report.conditions().partition('; ')[0]}"
+        drawing = limits_page.chart(
+            report.shown, report.limits, title="Where the time goes", subtitle=subtitle
+        )
+        charts.write_png(drawing, written[-1])
+    return written
 
 
 def markdown(report: Report, *, fastest: bool = False) -> str:

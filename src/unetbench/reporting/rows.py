@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from unetbench.records import REFERENCE, Case, Measurement, Result, RewriteReport
 from unetbench.reporting.standing import NONE, Standing, Standings
 from unetbench.stats import NS_PER_MS, disturbed, summary
+
+MEASURED_CLASSES: Final = ("exact", "near", "approximate")  # the most exact first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,7 @@ class Row:
     cold_s: float | None = None  # import, build, rewrite, compile with empty caches, first run
     pays_after_images: float | None = None  # from which its preparation is repaid, against the reference
     artifact_mb: float | None = None
+    winner: str = ""  # the measured class, where no row of its network as exact or more so is faster
     session: int = 0
     case: str = ""
 
@@ -84,7 +88,27 @@ def rows(results: Iterable[Result], said: Standings = NONE) -> tuple[Row, ...]:
         if base and row.status == base.status == "ok":
             row = _against(row, base, standing.get(row.case))
         made.append(row)
-    return tuple(sorted(made, key=_slowness))
+    return _with_winners(sorted(made, key=_slowness))
+
+
+def _with_winners(ordered: Sequence[Row]) -> tuple[Row, ...]:
+    """Mark in rows, fastest first, those of a network that nothing as exact or more so outruns."""
+    left: dict[tuple[object, ...], int] = {}  # how many classes are more exact than any row so far
+    marked = []
+    for row in ordered:
+        if row.status == "ok":
+            place = MEASURED_CLASSES.index(row.measured_class)
+            here = (*_network(row), row.session)
+            if place < left.get(here, len(MEASURED_CLASSES)):
+                left[here] = place
+                row = replace(row, winner=row.measured_class)
+        marked.append(row)
+    return tuple(marked)
+
+
+def _network(row: Row) -> tuple[object, ...]:
+    """What rows share that may be told from each other by their recipes alone."""
+    return (row.encoder, row.decoder, row.size, row.batch, row.classes, row.threads)
 
 
 def _place(result: Result) -> tuple[object, ...]:
@@ -157,7 +181,7 @@ def fastest_per_network(table: Sequence[Row]) -> tuple[Row, ...]:
     best: dict[tuple[object, ...], Row] = {}
     for row in sorted(table, key=_slowness):
         if row.status == "ok":
-            best.setdefault((row.encoder, row.decoder, row.size, row.batch, row.classes, row.threads), row)
+            best.setdefault(_network(row), row)
     return tuple(best.values())
 
 

@@ -16,6 +16,7 @@ from unetbench.reporting.rows import Row
 
 _OF_BLOCKS = ("rank", "99 % ms", "speed-up interval", "verdict")  # columns that need paired blocks
 _OF_ONE_PROCESS = "25–75 % ms"  # stands in their place where there are none
+_OF_SEVERAL = "winner"  # stands where several recipes compete with the reference
 _SAID_ONCE = ("decoder", "size")  # columns that stand above the table where all rows agree
 
 
@@ -72,6 +73,7 @@ COLUMNS = (
     Column(name="speed-up", text=lambda row: _figure(row.speedup, ".2f"), leaves=2),
     Column(name="speed-up interval", text=_speedup_interval, leaves=3),
     Column(name="verdict", text=lambda row: row.verdict, leaves=2, left=True),
+    Column(name="winner", text=lambda row: row.winner, leaves=3, left=True),
     Column(name="img/s per M", text=lambda row: _figure(row.images_per_s_per_m, ".2f"), leaves=11),
     Column(name="error", text=lambda row: _figure(row.relative_error, ".0e"), leaves=3),
     Column(name="status", text=lambda row: row.status, leaves=1, left=True),
@@ -83,12 +85,19 @@ def shown_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
     empty = {name for name in _OF_BLOCKS if not any(row.blocks for row in rows)}
     if not empty:
         empty = {_OF_ONE_PROCESS}
+    if not several_recipes(rows):
+        empty.add(_OF_SEVERAL)
     return tuple(
         column
         for column in COLUMNS
         if column.name not in empty
         and (column.name not in _SAID_ONCE or len({column.text(row) for row in rows}) > 1)
     )
+
+
+def several_recipes(rows: Sequence[Row]) -> bool:
+    """Return whether there are more than the reference and one other to compare."""
+    return len({row.recipe for row in rows}) > 2
 
 
 def terminal_table(rows: Sequence[Row], *, title: str, width: int, most: int | None = None) -> Table:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
-from typing import Final
 
+from unetbench.records import Recipe
+from unetbench.reporting.attribution import in_short
 from unetbench.reporting.report import Report
-from unetbench.reporting.rows import Row
-
-CLASSES: Final = ("exact", "near", "approximate")
+from unetbench.reporting.rows import MEASURED_CLASSES, Row
 
 
 def lines(report: Report, cases: Collection[str]) -> Iterator[str]:
@@ -21,7 +20,7 @@ def lines(report: Report, cases: Collection[str]) -> Iterator[str]:
     for (network, size), group in groupby(sorted(shown, key=_place), key=_place):
         rows = list(group)
         yield f"{network} at {size}"
-        for measured_class in CLASSES:
+        for measured_class in MEASURED_CLASSES:
             yield from _class_lines(report, measured_class, [row for row in rows if row.status == "ok"])
         failed = sum(row.status != "ok" for row in rows)
         blocks = sum(row.blocks is not None for row in rows)
@@ -36,6 +35,8 @@ def _class_lines(report: Report, measured_class: str, rows: Sequence[Row]) -> It
     winner = min(found, key=lambda row: _order(report, row))
     yield f"  {measured_class}: {winner.recipe}"
     yield f"    {_time(winner)}; error {winner.relative_error:.0e}, same class on {winner.agreement:.2%} of the pixels"
+    if found_of_it := report.limits.attribution(winner.case):
+        yield f"    its time: {in_short(found_of_it, Recipe.parse(winner.recipe).precision)}"
     tied = [row.recipe for row in found if row is not winner and _tied(report, winner, row)]
     for recipe in tied:
         yield f"    not told apart from it: {recipe}"

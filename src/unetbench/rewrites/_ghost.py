@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 Shape = tuple[int, ...]
 _SIDE_PX = 64  # two cells of the deepest map of a stride-32 encoder
@@ -29,6 +29,9 @@ class Counts:
 
     flop: int  # convolutions and products, a multiply-add as 2
     moved_bytes: int  # written and read by every operation that is no view, weights included
+    product_bytes: (
+        int  # of these, by convolutions and products: what is left where all else is fused into them
+    )
 
 
 def parameters(model: nn.Module) -> int:
@@ -41,13 +44,13 @@ def flop(model: nn.Module, shape: Shape) -> int:
     return counts(model, shape).flop
 
 
-def counts(model: nn.Module, shape: Shape) -> Counts:
-    """Count one run. Shapes: `shape` is the input's (B, C, H, W)."""
+def counts(model: nn.Module, *shapes: Shape) -> Counts:
+    """Count one run. Shapes: each input's (B, C, H, W)."""
     flops, moved = FlopCounterMode(display=False), _Moved()
     ghost = deepcopy(model).to(device="meta", dtype=torch.float32)
     with torch.no_grad(), moved, flops:
-        ghost(torch.empty(shape, device="meta"))
-    return Counts(flop=flops.get_total_flops(), moved_bytes=moved.bytes)
+        ghost(*(torch.empty(shape, device="meta") for shape in shapes))
+    return Counts(flop=flops.get_total_flops(), moved_bytes=moved.bytes, product_bytes=moved.product_bytes)
 
 
 def example_shape(model: nn.Module) -> Shape | None:
@@ -97,16 +100,18 @@ class _Moved(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.bytes = 0
+        self.bytes = self.product_bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         answer = func(*args, **(kwargs or {}))
         if not func.is_view:
-            self.bytes += sum(
+            moved = sum(
                 each.numel() * each.element_size()
                 for each in tree_leaves((args, kwargs, answer))
                 if isinstance(each, Tensor)
             )
+            self.bytes += moved
+            self.product_bytes += moved if func._overloadpacket in flop_registry else 0
         return answer
 
 

@@ -37,8 +37,13 @@ class One:
         return session
 
     @property
+    def part(self) -> parts.Part:
+        """The runtime as its file tells it."""
+        return parts.find("runtime", self.choice.name)
+
+    @property
     def _module(self) -> ModuleType:
-        return parts.find("runtime", self.choice.name).module()
+        return self.part.module()
 
 
 @dataclass(frozen=True, slots=True)

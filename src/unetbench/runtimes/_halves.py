@@ -38,14 +38,14 @@ class Back(nn.Module):
 
     def __init__(self, model: Any, size: Sequence[int]) -> None:
         super().__init__()
-        self.model, self._size = _without_backbone(model), tuple(size)
+        self.model, self._size = without_backbone(model), tuple(size)
 
     def forward(self, *features: Tensor) -> Tensor:
         answer: Tensor = self.model.decoded(features, *self._size)
         return answer
 
 
-def _without_backbone(model: Any) -> Any:
+def without_backbone(model: Any) -> Any:
     """The same network with an encoder that knows its sizes alone: its weights are the other half's."""
     half, encoder = copy(model), copy(model.encoder)
     half._modules = dict(model._modules)

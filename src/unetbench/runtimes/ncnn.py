@@ -97,7 +97,10 @@ class _Session:
             setattr(self._net.opt, option, False)
         if self._net.load_param(str(folder / _PARAMETERS)) or self._net.load_model(str(folder / _WEIGHTS)):
             raise Unsupported("ncnn cannot read the network that pnnx wrote: use another runtime.")
-        self._inputs, self._outputs = self._net.input_names(), self._net.output_names()
+        # pnnx numbers both; ncnn tells them in the order in which its layers come.
+        self._inputs, self._outputs = (
+            sorted(names, key=_number) for names in (self._net.input_names(), self._net.output_names())
+        )
         self._images: list[list[Any]] = []  # of each image of the batch its inputs
         self._answers: list[list[Any]] = []
 
@@ -140,6 +143,10 @@ class _Session:
             "winograd": str(int(options.use_winograd_convolution)),
             "packing": str(int(options.use_packing_layout)),
         }
+
+
+def _number(name: str) -> int:
+    return int(name.lstrip("inout"))
 
 
 def _refuse_unknown_layers(parameters: Path, said: str) -> None:

@@ -1,5 +1,6 @@
 """Inductor, torch.compile's compiler, ahead of time: a package that later processes load; bf16 by autocast.
 
+int8 is torchao's static quantisation for x86, on real images; it is always frozen, or nothing would be folded.
 `freezing=1` folds the weights into the compiled code (Inductor's `freezing`), which plain torch.compile
 does not.
 """
@@ -13,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unetbench.errors import MissingPackage
 from unetbench.runtimes import Artifact, Inputs, Session
 from unetbench.runtimes._torch_session import TorchSession, set_threads
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "int8")
 REQUIRES = ("torch",)
 OPTIONS = {"freezing": ("0", "1")}
 IN_PROCESS = False
@@ -39,9 +41,13 @@ def convert(
     assert folder is not None
     set_threads(threads)
     tensors = tuple(map(torch.from_numpy, inputs))
+    frozen = precision == "int8" or options.get("freezing") == "1"
     with torch.no_grad():
         program = torch.export.export(_Cast(model).eval() if precision == "bf16" else model.eval(), tensors)
-        choices: dict[str, Any] = {"freezing": True} if options.get("freezing") == "1" else {}
+        if precision == "int8":
+            quantised = _quantised(program.module(), calibration or [inputs])
+            program = torch.export.export(quantised, tensors)
+        choices: dict[str, Any] = {"freezing": True} if frozen else {}
         torch._inductor.aoti_compile_and_package(
             program, package_path=str(folder / _PACKAGE), inductor_configs=choices
         )
@@ -54,6 +60,24 @@ def load(artifact: Artifact, *, threads: int) -> Session:
     set_threads(threads)
     package: Any = torch._inductor.aoti_load_package(str(artifact.folder / _PACKAGE))
     return TorchSession(package, precision="fp32")  # what autocast does is in the code
+
+
+def _quantised(graph: Any, images: Sequence[Inputs]) -> nn.Module:
+    """Return a graph with quantisers around its convolutions, which Inductor folds into them; ranges come from
+    the images."""
+    try:
+        from torchao.quantization.pt2e import quantize_pt2e
+        from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+    except ImportError as error:
+        raise MissingPackage(
+            "runtime torch_compile needs torchao for int8: install it with `uv pip install unetbench[torchao]`."
+        ) from error
+    quantiser = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
+    prepared = quantize_pt2e.prepare_pt2e(graph, quantiser)
+    for inputs in images:
+        prepared(*map(torch.from_numpy, inputs))
+    quantised: nn.Module = quantize_pt2e.convert_pt2e(prepared)
+    return quantised
 
 
 class _Cast(nn.Module):

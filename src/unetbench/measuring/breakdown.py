@@ -1,0 +1,133 @@
+"""After a sweep: the machine's limits, and where the time of each network's fastest recipes goes.
+
+What is found is a fact of the session, kept as soon as it is there: the same command goes on from it. A failure
+is kept in its place. It starts workers through the sweep and times nothing itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from unetbench.errors import WorkerLost
+from unetbench.measuring.schedule import Sweep, refuse_full_disk
+from unetbench.records import (
+    LIMITS_FACT,
+    Breakdown,
+    Case,
+    Failure,
+    MachineLimits,
+    Result,
+    Section,
+    breakdown_fact,
+)
+from unetbench.stats import disturbed
+
+_EXPECTED_S = 60.0  # of a network's sections, and of the limits: what converters take
+_LOST = 2  # runs that ended without a word with the same one in hand
+
+
+def measure(sweep: Sweep, deadline: float | None) -> bool:
+    """Measure what is not known yet; return whether there was time for all."""
+    session = sweep.session.identifier
+    wanted = set(sweep.cases)
+    cases = worth([result for result in sweep.store.results(session) if result.case in wanted])
+    facts = sweep.store.facts(session)
+    known = facts.get(LIMITS_FACT, {})
+    by_threads = {case.threads: case for case in cases if str(case.threads) not in known}
+    waiting = [case for case in cases if breakdown_fact(case.key()) not in facts]
+    left_s = _EXPECTED_S * (len(by_threads) + len(waiting))
+    for case in [*by_threads.values(), *waiting]:
+        if deadline is not None and sweep.clock() + _EXPECTED_S > deadline:
+            return False
+        sweep.observer.started(case, left_s)
+        left_s -= _EXPECTED_S
+        if by_threads.pop(case.threads, None) is not None:
+            found = _kept(sweep, LIMITS_FACT, lambda case=case: _limits(sweep, case))  # type: ignore[misc]
+            known = known | {str(case.threads): found}
+            sweep.store.note(session, LIMITS_FACT, known)
+            continue
+        name = breakdown_fact(case.key())
+        found = _kept(sweep, name, lambda case=case: _broken_down(sweep, case))  # type: ignore[misc]
+        sweep.store.note(session, name, found)
+    return True
+
+
+def worth(results: Iterable[Result]) -> tuple[Case, ...]:
+    """Return of each network and input the case that is fastest, and the fastest whose answer is exact."""
+    fastest: dict[tuple[str, int, bool], tuple[float, Case]] = {}
+    for result in results:
+        if result.failure is not None or not result.alone or disturbed(result.alone[-1].waiting_share):
+            continue
+        found = (_typical_ns(result), result.case)
+        exact = result.alone[-1].parity.measured_class == "exact"
+        for only_exact in (False, True) if exact else (False,):
+            place = (result.case.network_key(), result.case.threads, only_exact)
+            fastest[place] = min(fastest.get(place, found), found, key=lambda each: each[0])
+    return tuple(dict.fromkeys(case for _, case in fastest.values()))
+
+
+def _typical_ns(result: Result) -> float:
+    """By its paired blocks where it has some, else by the process that ran alone."""
+    if result.blocks:
+        return median([median(each.run_ns) for each in result.blocks.values()])
+    return median(result.alone[-1].run_ns)
+
+
+def _kept(sweep: Sweep, name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what is found, or the failure in its place."""
+    session = sweep.session.identifier
+    if sweep.store.interruptions(session).get(name, 0) >= _LOST:
+        message = f"{_LOST} runs were lost with it in hand; --fresh tries again"
+        return {"failure": msgspec.to_builtins(Failure(stage="starting", kind="crashed", message=message))}
+    try:
+        with sweep.store.in_hand(session, [name]):
+            return find()
+    except WorkerLost as lost:
+        refuse_full_disk(lost.message)
+        failure = Failure(stage=lost.stage, kind=lost.kind, message=lost.message)
+        return {"failure": msgspec.to_builtins(failure)}
+
+
+def _limits(sweep: Sweep, case: Case) -> dict[str, Any]:
+    found = _asked(sweep, case, "limits", threads=case.threads)
+    return {"found": msgspec.to_builtins(msgspec.convert(found, MachineLimits))}
+
+
+def _broken_down(sweep: Sweep, case: Case) -> dict[str, Any]:
+    folder, artifact = sweep.preparing.reference(case), sweep.preparing.artifact(case)
+    to = sweep.work / f"sections-{case.key()}"
+    shutil.rmtree(to, ignore_errors=True)  # what a killed run left
+    to.mkdir(mode=0o700)
+    place = {"case": msgspec.to_builtins(case), "folder": str(folder), "to": str(to)}
+    try:
+        known = _asked(sweep, case, "cut", **place)["sections"]
+        converted = None if artifact is None else str(artifact)
+        times = _asked(sweep, case, "time_sections", **place, artifact=converted)
+    finally:
+        shutil.rmtree(to, ignore_errors=True)
+    sections = [
+        Section(**section, run_ns=tuple(ns)) for section, ns in zip(known, times["sections_ns"], strict=True)
+    ]
+    found = Breakdown(
+        precision=case.recipe.precision,
+        threads=case.threads,
+        whole_ns=tuple(times["whole_ns"]),
+        sections=tuple(sections),
+        counters_before=times["before"],
+        counters_after=times["after"],
+    )
+    return {"found": msgspec.to_builtins(found)}
+
+
+def _asked(sweep: Sweep, case: Case, do: str, /, **arguments: Any) -> dict[str, Any]:
+    """Ask a fresh worker for one thing."""
+    worker = sweep.start_worker(case, None)
+    try:
+        return worker.ask(do, on_phase=sweep.observer.phase, **arguments)
+    finally:
+        worker.end()

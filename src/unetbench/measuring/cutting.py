@@ -1,0 +1,149 @@
+"""A case's network cut into sections, each converted and timed as a network of its own. Runs in a worker.
+
+One process builds, cuts and converts; a fresh one loads the sections one after the other and times them, the whole
+in turn with them. A runtime that writes nothing has both in the second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unetbench.measuring import artifacts, conversion, noise, reference
+from unetbench.measuring.timing import no_garbage_collection
+from unetbench.records import Case
+from unetbench.runtimes import Artifact, Inputs, Session
+from unetbench.runtimes._chosen import One, Two, of
+from unetbench.runtimes._denormals import flush
+
+_ROUNDS = 3  # the whole and each section, one after the other, so that all have the same minutes
+_WARMUPS, _RUNS = 2, 5  # of a round
+_LEAST_RUNS, _LIMIT_S = 2, 1.0  # fewer where they take long
+_RANGES = 4  # images that int8 takes a section's ranges from: what it costs in time, not how exact it is
+_INPUTS = "inputs.npz"
+
+Say = Callable[[Mapping[str, Any]], None]
+Load = Callable[[], tuple[Session, Inputs]]
+
+
+def convert(case: Case, folder: Path, to: Path, say: Say) -> dict[str, Any]:
+    """Cut a case's network and convert each section into a folder; what is known of each is returned.
+
+    Raises: Unsupported where the network has no encoder and decoder, or the runtime cannot convert a section.
+    """
+    from unetbench.rewrites import _ghost
+
+    images = reference.images(folder)
+    built = conversion.build(case, folder, images[0].shape, say)
+    found = []
+    for place, section in enumerate(_cut(case, built.model, images)):
+        say({"phase": f"converting: {section.name}"})
+        runtime = _runtime(built.runtime, place)
+        made = to / str(place)
+        made.mkdir(parents=True)
+        counts = _ghost.counts(section.module, *(each.shape for each in section.inputs[0]))
+        if not _in_process(runtime):
+            np.savez(made / _INPUTS, *section.inputs[0])
+            with conversion.converting(case, made):
+                runtime.convert(
+                    section.module,
+                    section.inputs[0],
+                    precision=case.recipe.precision,
+                    threads=case.threads,
+                    folder=_empty(made / "converted"),
+                    calibration=section.inputs if case.recipe.precision == "int8" else (),
+                )
+        known = {"flop": counts.flop, "moved_bytes": counts.product_bytes, "note": section.note}
+        found.append({"name": section.name, "runtime": str(runtime.choice)} | known)
+    return {"sections": found}
+
+
+def timed(case: Case, folder: Path, to: Path, artifact: Path | None, say: Say) -> dict[str, Any]:
+    """Load the whole and each section that was converted, in turn, and return the raw times of each."""
+    flush()  # before any pool starts
+    images = reference.images(folder)
+    loads = _live(case, folder, say) if artifact is None else _written(case, to, artifact, images[0])
+    times: list[list[int]] = [[] for _ in loads]
+    before = noise.counters()
+    for number in range(_ROUNDS):
+        say({"phase": f"measuring the sections, round {number + 1} of {_ROUNDS}"})
+        for place, load in enumerate(loads):
+            times[place] += _runs(*load())
+    return {"whole_ns": times[0], "sections_ns": times[1:], "before": before, "after": noise.counters()}
+
+
+def _cut(case: Case, model: Any, images: Sequence[Any]) -> tuple[Any, ...]:
+    from unetbench.runtimes._cuts import cut
+
+    count = _RANGES if case.recipe.precision == "int8" else 1
+    return cut(model, [(image,) for image in images[:count]])
+
+
+def _runtime(chosen: One | Two, place: int) -> One:
+    """The first section is the encoder: of two runtimes it has the first."""
+    if isinstance(chosen, One):
+        return chosen
+    return chosen.encoder if place == 0 else chosen.decoder
+
+
+def _in_process(runtime: One) -> bool:
+    return bool(runtime.part.constants["IN_PROCESS"])
+
+
+def _empty(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _written(case: Case, to: Path, artifact: Path, image: Any) -> list[Load]:
+    """What another process converted: the whole first, then its sections in order."""
+    if artifacts.facts(artifact) is None:
+        raise RuntimeError("the artifact is not there, or damaged")
+    chosen = of(case.recipe)
+    precision = case.recipe.precision
+
+    def whole() -> tuple[Session, Inputs]:
+        return chosen.load(Artifact(precision=precision, folder=artifact), threads=case.threads), (image,)
+
+    def section(place: int) -> tuple[Session, Inputs]:
+        made = to / str(place)
+        with np.load(made / _INPUTS, allow_pickle=False) as stored:
+            inputs = tuple(stored[name] for name in stored.files)
+        converted = Artifact(precision=precision, folder=made / "converted")
+        return _runtime(chosen, place).load(converted, threads=case.threads), inputs
+
+    count = sum(1 for _ in to.iterdir())
+    return [whole, *(lambda place=place: section(place) for place in range(count))]
+
+
+def _live(case: Case, folder: Path, say: Say) -> list[Load]:
+    """What this process builds and cuts itself."""
+    images = reference.images(folder)
+    built = conversion.build(case, folder, images[0].shape, say)
+    runtime = built.runtime
+    networks = [(built.model, (images[0],))]
+    networks += [(each.module, each.inputs[0]) for each in _cut(case, built.model, images)]
+
+    def load(model: Any, inputs: Inputs) -> tuple[Session, Inputs]:
+        artifact = runtime.convert(model, inputs, precision=case.recipe.precision, threads=case.threads)
+        return runtime.load(artifact, threads=case.threads), inputs
+
+    return [lambda model=model, inputs=inputs: load(model, inputs) for model, inputs in networks]  # type: ignore[misc]
+
+
+def _runs(session: Session, inputs: Inputs) -> list[int]:
+    """Return the raw times of one round; the session, and its threads, go with it."""
+    session.bind(*inputs)
+    times: list[int] = []
+    with no_garbage_collection():
+        for _ in range(_WARMUPS):
+            session.run()
+        while len(times) < _LEAST_RUNS or (len(times) < _RUNS and sum(times) < _LIMIT_S * 1e9):
+            start = time.perf_counter_ns()
+            session.run()
+            times.append(time.perf_counter_ns() - start)
+    return times

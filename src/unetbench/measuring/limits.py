@@ -1,0 +1,222 @@
+"""What this machine can do at best: products and convolutions in each precision, memory's bandwidth. Runs in
+a worker of its own.
+
+It keeps raw times and what did not run; which kernel is the limit is for reports to say.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from unetbench import machine, parts
+from unetbench.errors import UnetbenchError
+from unetbench.measuring import noise
+from unetbench.measuring.timing import no_garbage_collection
+from unetbench.records import Kernel, LimitKind, MachineLimits
+from unetbench.runtimes import Image
+from unetbench.runtimes._torch_session import set_threads
+
+_WARMUPS, _RUNS = 2, 15  # runs of a kernel, the median of which counts
+_LEAST_RUNS, _LIMIT_S = 5, 1.0  # fewer where they take long
+_PRODUCT = 1536  # rows and columns: 7 GFLOP, too much for any cache to matter and too little to wait for
+_CHANNELS, _SIDE, _LAYERS = (
+    128,
+    64,
+    3,
+)  # of the convolutions: a decoder's middle, 3.6 GFLOP; in int8 the middle
+# layer's maps are bytes on both sides
+# Runtimes whose 3×3 convolutions multiply as often as is counted: Winograd's do not, and are no peak.
+_DIRECT = ("openvino", "onnxruntime")
+_LEAST_BYTES = 256 << 20  # of a buffer
+_CACHES = 4  # or so many times the largest cache
+_MEMORY_SHARE = 8  # of the memory granted, one over this at most for each of three buffers
+# What libraries raise where they cannot: the other kernels still tell the limit.
+_REFUSALS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    OSError,
+    MemoryError,
+    UnetbenchError,
+)
+
+Act = Callable[[], object]
+Say = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A kernel to try: `make` prepares it and returns what is timed."""
+
+    kind: LimitKind
+    name: str
+    work: int
+    make: Callable[[], Act]
+
+
+def measured(threads: int, folder: Path, say: Say) -> MachineLimits:
+    """Try every kernel that this machine and the installed runtimes have; one that fails is told, not fatal."""
+    set_threads(threads)
+    kernels, failed = [], {}
+    before = noise.counters()
+    size = _buffer_bytes()
+    for candidate in (*_products(), *_convolutions(), *_of_runtimes(threads, folder), *_memory(size)):
+        say({"phase": f"limits: {candidate.name}"})
+        try:
+            run_ns = _timed(candidate.make())
+        except _REFUSALS as error:
+            failed[candidate.name] = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
+            continue
+        kernels.append(
+            Kernel(kind=candidate.kind, name=candidate.name, work=candidate.work, run_ns=tuple(run_ns))
+        )
+    return MachineLimits(
+        threads=threads,
+        kernels=tuple(kernels),
+        buffer_bytes=size,
+        cache_bytes=machine.last_cache_bytes(),
+        failed=failed,
+        counters_before=before,
+        counters_after=noise.counters(),
+    )
+
+
+def _timed(act: Act) -> list[int]:
+    times: list[int] = []
+    with no_garbage_collection(), torch.inference_mode():
+        for _ in range(_WARMUPS):
+            act()
+        while len(times) < _LEAST_RUNS or (len(times) < _RUNS and sum(times) < _LIMIT_S * 1e9):
+            start = time.perf_counter_ns()
+            act()
+            times.append(time.perf_counter_ns() - start)
+    return times
+
+
+def _precisions() -> tuple[LimitKind, ...]:
+    return ("fp32", "bf16", "int8") if machine.bf16_instructions() else ("fp32", "int8")
+
+
+def _products() -> Iterator[_Candidate]:
+    flop = 2 * _PRODUCT**3
+    for kind in _precisions():
+        yield _Candidate(kind, f"torch product {kind}", flop, lambda kind=kind: _product(kind))  # type: ignore[misc]
+
+
+def _product(kind: LimitKind) -> Act:
+    if kind == "int8":
+        whole = torch.ones(_PRODUCT, _PRODUCT, dtype=torch.int8)
+        return lambda: torch._int_mm(whole, whole)
+    dtype = torch.bfloat16 if kind == "bf16" else torch.float32
+    left, right = (torch.randn(_PRODUCT, _PRODUCT).to(dtype) for _ in range(2))
+    return lambda: left @ right
+
+
+def _convolutions() -> Iterator[_Candidate]:
+    for kind in _precisions():
+        if kind == "int8":
+            continue  # torch has none that is not a runtime's: those come below
+        for kernel in (1, 3):
+            for layout in (torch.contiguous_format, torch.channels_last):
+                words = "channels last" if layout == torch.channels_last else "NCHW"
+                yield _Candidate(
+                    kind,
+                    f"torch convolution {kernel}×{kernel} {kind} {words}",
+                    _flop(kernel),
+                    lambda k=kernel, f=layout, p=kind: _convolution(k, f, p),  # type: ignore[misc]
+                )
+
+
+def _convolution(kernel: int, layout: torch.memory_format, kind: LimitKind) -> Act:
+    dtype = torch.bfloat16 if kind == "bf16" else torch.float32
+    layers = _layers(kernel).to(dtype).to(memory_format=layout)
+    image = torch.from_numpy(_image()).to(dtype=dtype, memory_format=layout)
+    return lambda: layers(image)
+
+
+def _of_runtimes(threads: int, folder: Path) -> Iterator[_Candidate]:
+    for name in _DIRECT:
+        part = parts.find("runtime", name)
+        for kind in _precisions():
+            if not part.missing and kind in part.constants["PRECISIONS"]:
+                place = folder / f"{name}-{kind}"
+                make = lambda n=name, k=kind, p=place: _of_runtime(n, k, threads, p)  # noqa: E731
+                yield _Candidate(kind, f"{name} convolution 3×3 {kind}", _flop(3), make)
+
+
+def _of_runtime(name: str, precision: str, threads: int, place: Path) -> Act:
+    """Convert the convolutions as a case's network is converted, and return its run."""
+    place.mkdir(parents=True)
+    module, image = parts.find("runtime", name).module(), (_image(),)
+    artifact = module.convert(
+        _layers(3),
+        image,
+        precision=precision,
+        options={},
+        threads=threads,
+        folder=place,
+        calibration=[image],
+    )
+    session = module.load(artifact, threads=threads)
+    session.bind(*image)
+    run: Act = session.run
+    return run
+
+
+def _layers(kernel: int) -> nn.Module:
+    """Convolutions with nothing between them but ReLU, which every runtime fuses."""
+    layers: list[nn.Module] = []
+    for _ in range(_LAYERS):
+        layers += [nn.Conv2d(_CHANNELS, _CHANNELS, kernel, padding=kernel // 2), nn.ReLU()]
+    return nn.Sequential(*layers[:-1]).eval()
+
+
+def _flop(kernel: int) -> int:
+    return 2 * _LAYERS * kernel**2 * _CHANNELS**2 * _SIDE**2
+
+
+def _image() -> Image:
+    generator = np.random.default_rng(0)
+    return generator.normal(size=(1, _CHANNELS, _SIDE, _SIDE)).astype(np.float32)
+
+
+def _buffer_bytes() -> int:
+    wanted = max(_LEAST_BYTES, _CACHES * (machine.last_cache_bytes() or 0))
+    return min(wanted, machine.granted_memory_bytes() // _MEMORY_SHARE)
+
+
+def _memory(size: int) -> Iterator[_Candidate]:
+    """Copy, triad and sum over buffers that no cache holds; torch divides each among its threads.
+
+    Source: McCalpin, STREAM: what the program reads and writes counts, not what caches add.
+    """
+    count = size // 4  # float32
+
+    def buffers(number: int) -> list[torch.Tensor]:
+        return [torch.ones(count) for _ in range(number)]  # written, so that every page is there
+
+    def copied() -> Act:
+        source, target = buffers(2)
+        return lambda: target.copy_(source)
+
+    def triad() -> Act:
+        first, second, target = buffers(3)
+        return lambda: torch.add(first, second, alpha=3.0, out=target)
+
+    def read() -> Act:
+        (source,) = buffers(1)
+        return source.sum
+
+    yield _Candidate("memory", "copy", 2 * size, copied)
+    yield _Candidate("memory", "triad", 3 * size, triad)
+    yield _Candidate("memory", "sum", size, read)

@@ -1,0 +1,106 @@
+"""Breakdowns to limits.md and limits.png: each network's fastest recipes, section by section, beside the machine's
+limits. Computes no figure of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from unetbench.reporting.attribution import Attribution, Limits, names, session_lines
+from unetbench.reporting.files import markdown_text
+from unetbench.reporting.rows import Row
+from unetbench.reporting.table import milliseconds, shorter_encoders
+
+_NOTES: Final = (
+    "Each section is converted and timed as a network of its own, with its real inputs, in turn with the whole; the sections "
+    "together differ from the whole by what is fused across the cuts, and by maps that are written and read at them.",
+    "At the limit: for each section the longer of its arithmetic at the peak of its precision and its convolutions' bytes "
+    "at memory's bandwidth. A Winograd convolution multiplies less than is counted, a map that stays in a cache "
+    "does not wait for memory: either may be over 100 %.",
+)
+# Okabe and Ito's colours, told apart by eyes of every kind.
+_COLOURS: Final = {
+    "encoder": "#0072B2", "up-convolutions": "#E69F00", "skip convolutions": "#009E73", "decoder": "#009E73",
+    "head": "#CC79A7",
+}  # fmt: skip
+_WHOLE, _LIMIT = "the whole, uncut", "at the machine's limits"
+_BAR_PX, _WIDTH_PX = 34, 640
+
+
+def shown(rows: Sequence[Row], limits: Limits) -> list[tuple[Row, Attribution]]:
+    """Return the rows that were cut into sections, network by network, the fastest first."""
+    found = [(row, limits.attribution(row.case)) for row in rows]
+    return [(row, each) for row, each in found if each is not None]
+
+
+def page(rows: Sequence[Row], limits: Limits, *, title: str, notes: Sequence[str]) -> str:
+    """Return the table of sections in Markdown, the machine's limits and the failures below it."""
+    cut = shown(rows, limits)
+    sections = names(each for _, each in cut)
+    header = ["encoder", "decoder", "recipe", *(f"{name} ms" for name in sections)]
+    header += ["together ms", "whole ms", "GFLOP/s", "of the peak", "at the limit ms", "bound by memory"]
+    body = [[row.encoder, row.decoder, row.recipe, *_cells(each, sections)] for row, each in cut]
+    said = [
+        f"{row.encoder} {row.recipe}: not cut, {failure.stage}: {failure.message}."
+        for row in rows
+        if (failure := limits.failures.get(row.case))
+    ]
+    return markdown_text(title, header, body, (*session_lines(limits), *_NOTES, *said, *notes))
+
+
+def _cells(found: Attribution, sections: Sequence[str]) -> list[str]:
+    times = {section.name: milliseconds(section.ms) for section in found.sections}
+    waiting = ", ".join(section.name for section in found.sections if section.bound == "memory")
+    return [
+        *(times.get(name, "") for name in sections),
+        milliseconds(found.together_ms),
+        milliseconds(found.whole_ms),
+        f"{found.gflop_per_s:.3g}",
+        "" if found.of_peak is None else f"{found.of_peak:.0%}",
+        milliseconds(found.limit_ms),
+        waiting,
+    ]
+
+
+def chart(rows: Sequence[Row], limits: Limits, *, title: str, subtitle: str) -> Any:
+    """Return the chart: a bar of sections for each case, ticks for the uncut whole and for the machine's limits."""
+    import altair as alt
+
+    cut = shown(rows, limits)
+    short = shorter_encoders([row for row, _ in cut])
+    labels = [f"{short[row.encoder]}/{row.decoder}\n{row.recipe}" for row, _ in cut]
+    order = names(each for _, each in cut)
+    bars = [
+        {
+            "case": label,
+            "section": section.name,
+            "ms": section.ms,
+            "place": order.index(section.name),
+            "bound": section.bound,
+        }
+        for label, (_, each) in zip(labels, cut, strict=True)
+        for section in each.sections
+    ]
+    ticks = [
+        {"case": label, "ms": ms, "what": what}
+        for label, (_, each) in zip(labels, cut, strict=True)
+        for what, ms in ((_WHOLE, each.whole_ms), (_LIMIT, each.limit_ms))
+        if ms is not None
+    ]
+    axis = alt.Axis(labelExpr="split(datum.value, '\\n')", labelLimit=420, labelLineHeight=13, ticks=False)
+    y = alt.Y("case:N", title=None, sort=labels, axis=axis)
+    colours = alt.Scale(domain=order, range=[_COLOURS.get(name, "#999999") for name in order])
+    stacked = alt.Chart(alt.InlineData(values=bars)).mark_bar(height=_BAR_PX * 0.6)
+    stacked = stacked.encode(
+        y=y,
+        x=alt.X("ms:Q", title="ms of a run", stack="zero"),
+        color=alt.Color("section:N", title="Section", scale=colours),
+        order=alt.Order("place:Q"),
+    )
+    marks = alt.Scale(domain=[_WHOLE, _LIMIT], range=["#22272e", "#D55E00"])
+    ticked = alt.Chart(alt.InlineData(values=ticks)).mark_tick(thickness=3, height=_BAR_PX * 0.85)
+    ticked = ticked.encode(y=y, x="ms:Q", color=alt.Color("what:N", title="Marked", scale=marks))
+    heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=18, subtitleColor="#6b7280")
+    size = {"width": _WIDTH_PX, "height": _BAR_PX * len(cut)}
+    return alt.layer(stacked, ticked).resolve_scale(color="independent").properties(**size, title=heading)
