@@ -14,7 +14,8 @@ class Segmenter(nn.Module):
     """A segmentation network for any image of at least 32 × 32, odd sizes included.
 
     The input is padded right and bottom with zeros (the mean, after normalisation) to a multiple of
-    the deepest stride (and to the least size that the encoder takes), and the logits are cropped back; nothing is interpolated.
+    the deepest stride (and to the least size that the encoder takes), and the logits are cropped back. Those of a
+    decoder that ends at a coarser stride are resized bilinearly; else nothing is interpolated.
     Shapes: (B, C, H, W) -> (B, classes, H, W).
     """
 
@@ -39,8 +40,11 @@ class Segmenter(nn.Module):
 
     def decoded(self, features: Sequence[Tensor], height: int, width: int) -> Tensor:
         """The second half: the features of an image of that size -> (B, classes, height, width)."""
-        logits = self.head(self.decoder(features))  # (B, classes, ≈rows, ≈columns)
-        return grown(logits, *self._padded(height, width))[..., :height, :width]
+        logits = self.head(self.decoder(features))  # (B, classes, ≈rows/out_stride, ≈columns/out_stride)
+        size = self._padded(height, width)
+        if self.decoder.out_stride != 1:
+            logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return grown(logits, *size)[..., :height, :width]
 
     def _padded(self, height: int, width: int) -> tuple[int, int]:
         least = self.encoder.least_side_px

@@ -1,0 +1,65 @@
+"""Every architecture of segmentation_models_pytorch, on its own encoders or on timm's, as tu-NAME.
+
+Source: Iakubovskii, segmentation_models.pytorch; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import segmentation_models_pytorch
+import timm
+
+from unetbench.networks.encoder import padded_size
+from unetbench.networks.whole import Whole
+
+REQUIRES = ("segmentation_models_pytorch",)
+OPTIONS = {
+    "architecture": (
+        "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "deeplabv3", "deeplabv3plus", "pan",
+        "upernet", "segformer", "dpt",
+    ),
+    "encoder": (
+        "resnet34", "tu-ENCODER", "resnet18", "resnet50", "resnet101", "resnet152", "resnext50_32x4d",
+        "resnext101_32x4d", "resnext101_32x8d", "resnext101_32x16d", "resnext101_32x32d", "resnext101_32x48d",
+        "dpn68", "dpn68b", "dpn92", "dpn98", "dpn107", "dpn131", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn",
+        "vgg16", "vgg16_bn", "vgg19", "vgg19_bn", "senet154", "se_resnet50", "se_resnet101", "se_resnet152",
+        "se_resnext50_32x4d", "se_resnext101_32x4d", "densenet121", "densenet161", "densenet169",
+        "densenet201", "inceptionresnetv2", "inceptionv4", "efficientnet-b0", "efficientnet-b1",
+        "efficientnet-b2", "efficientnet-b3", "efficientnet-b4", "efficientnet-b5", "efficientnet-b6",
+        "efficientnet-b7", "mobilenet_v2", "xception", "timm-efficientnet-b0", "timm-efficientnet-b1",
+        "timm-efficientnet-b2", "timm-efficientnet-b3", "timm-efficientnet-b4", "timm-efficientnet-b5",
+        "timm-efficientnet-b6", "timm-efficientnet-b7", "timm-efficientnet-b8", "timm-efficientnet-l2",
+        "timm-tf_efficientnet_lite0", "timm-tf_efficientnet_lite1", "timm-tf_efficientnet_lite2",
+        "timm-tf_efficientnet_lite3", "timm-tf_efficientnet_lite4", "timm-skresnet18", "timm-skresnet34",
+        "timm-skresnext50_32x4d", "mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "mobileone_s0",
+        "mobileone_s1", "mobileone_s2", "mobileone_s3", "mobileone_s4",
+    ),
+}  # fmt: skip
+_OF_TIMM = "tu-"  # smp's own mark
+_DEEPEST_STRIDE = 32  # that a model built for one size is padded to
+
+
+def build(
+    *,
+    classes: int,
+    in_channels: int,
+    image_size: tuple[int, int] | None = None,
+    architecture: str = "unet",
+    encoder: str | None = None,
+) -> Whole:
+    """Build a network of smp, on its own default encoder where none is named, with that one's normalisation."""
+    asked: dict[str, Any] = {} if encoder is None else {"encoder_name": encoder}
+    named = encoder or ("tu-vit_base_patch16_224.augreg_in21k" if architecture == "dpt" else "resnet34")
+    facts: dict[str, Any] = {}
+    config = timm.get_pretrained_cfg(named.removeprefix(_OF_TIMM)) if named.startswith(_OF_TIMM) else None
+    if config is not None:
+        facts = {"mean": config.mean, "std": config.std}
+    if config is not None and config.fixed_input_size:
+        facts["fixed_size"] = padded_size(image_size or config.input_size[1:], _DEEPEST_STRIDE)
+        asked["img_size"] = facts["fixed_size"]
+    network: Any = segmentation_models_pytorch.create_model(
+        architecture, encoder_weights=None, in_channels=in_channels, classes=classes, **asked
+    )
+    multiple = network.encoder.output_stride if network.requires_divisible_input_shape else 1
+    return Whole(network, in_channels=in_channels, encoder="encoder", multiple_px=multiple, **facts)

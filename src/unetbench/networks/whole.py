@@ -1,0 +1,76 @@
+"""A whole network of another project behind a Segmenter's call: images of any size in, logits of it out.
+
+The network itself is used as it is; only padding and cropping are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unetbench.errors import Unsupported
+from unetbench.networks.encoder import padded_size
+
+
+class Whole(nn.Module):
+    """A reference network, padded right and bottom with zeros to sizes that it takes, and cropped back.
+
+    `encoder` is the name of its part that counts as such. `multiple_px` and `least_side_px` are what its sides
+    must be; `fixed_size` what they always are.
+    Shapes: (B, C, H, W) -> (B, classes, H, W); with `dimensions=3` (B, C, D, H, W) -> (B, classes, D, H, W).
+    Raises: Unsupported for an input of another number of dimensions.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        in_channels: int,
+        encoder: str,
+        multiple_px: int = 1,
+        least_side_px: int = 1,
+        fixed_size: tuple[int, int] | None = None,
+        mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
+        std: Sequence[float] = IMAGENET_DEFAULT_STD,
+        dimensions: int = 2,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.in_channels, self.dimensions = in_channels, dimensions
+        self.multiple_px, self.least_side_px, self.fixed_size = multiple_px, least_side_px, fixed_size
+        self.mean, self.std = tuple(mean), tuple(std)
+        self._encoder = encoder
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The part of the network that counts as its encoder."""
+        return self.network.get_submodule(self._encoder)
+
+    def forward(self, images: Tensor) -> Tensor:
+        sides = images.shape[2:]
+        if len(sides) != self.dimensions:
+            raise Unsupported(
+                f"a {self.dimensions}D network takes inputs of {self.dimensions + 2} dimensions, got shape "
+                f"{tuple(images.shape)}: choose a configuration of {len(sides)} dimensions."
+            )
+        after = [0] * (2 * len(sides))  # F.pad's order: before and after, the last axis first
+        for axis, side in enumerate(reversed(sides)):
+            after[2 * axis + 1] = self._padded(side) - side
+        logits: Tensor = self.network(F.pad(images, after) if any(after) else images)
+        for axis, side in enumerate(sides, start=2):
+            if logits.shape[axis] != side:
+                logits = logits.narrow(axis, 0, side)
+        return logits  # (B, classes, H, W)
+
+    def _padded(self, side: int) -> int:
+        return padded_size((max(side, self.least_side_px),) * 2, self.multiple_px)[0]
+
+
+def intake(model: Any) -> Any:
+    """Return what takes a network's images, a Segmenter's encoder or the whole: it has `in_channels`, `mean`,
+    `std`, `least_side_px` and `fixed_size`."""
+    return model if hasattr(model, "least_side_px") else model.encoder
