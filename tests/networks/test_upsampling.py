@@ -35,7 +35,7 @@ def test_a_resized_unet_has_a_pointwise_convolution_in_the_place_of_each_up_conv
 @pytest.mark.parametrize("upsampling", RESIZED)
 @torch.no_grad()
 def test_a_pointwise_convolution_commutes_with_the_resizing(upsampling: str) -> None:
-    stage = Stage(6, 0, 4, upsampling)
+    stage = Stage(6, 0, 4, upsampling=upsampling)
     convolution, resize = stage.up  # type: ignore[misc]
     below = torch.randn(1, 6, 5, 7)
     torch.testing.assert_close(stage.up(below), convolution(resize(below)))

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unetbench.errors import Unsupported
-from unetbench.networks.encoder import padded_size
 
 
 class Whole(nn.Module):
@@ -58,16 +57,25 @@ class Whole(nn.Module):
                 f"{tuple(images.shape)}: choose a configuration of {len(sides)} dimensions."
             )
         after = [0] * (2 * len(sides))  # F.pad's order: before and after, the last axis first
-        for axis, side in enumerate(reversed(sides)):
-            after[2 * axis + 1] = self._padded(side) - side
+        for axis, (side, padded) in enumerate(
+            zip(reversed(sides), reversed(self.padded(*sides)), strict=True)
+        ):
+            after[2 * axis + 1] = padded - side
         logits: Tensor = self.network(F.pad(images, after) if any(after) else images)
         for axis, side in enumerate(sides, start=2):
             if logits.shape[axis] != side:
                 logits = logits.narrow(axis, 0, side)
         return logits  # (B, classes, H, W)
 
-    def _padded(self, side: int) -> int:
-        return padded_size((max(side, self.least_side_px),) * 2, self.multiple_px)[0]
+    def padded(self, *sides: int) -> tuple[int, ...]:
+        """Return the size to which an image is padded. Units: pixels."""
+        return tuple(rounded_up(max(side, self.least_side_px), self.multiple_px) for side in sides)
+
+
+def rounded_up(side: int, multiple: int) -> int:
+    """Return a side rounded up to a multiple. Units: pixels."""
+    # No negative number is divided: ncnn's converter rounds the traced arithmetic towards zero.
+    return (side + multiple - 1) // multiple * multiple
 
 
 def intake(model: Any) -> Any:

@@ -46,7 +46,7 @@ class Decoder(nn.Module):
         self.stages = nn.ModuleList()
         below = channels[-1]
         for stride, width in zip(outputs, widths, strict=True):
-            self.stages.append(Stage(below, skips.get(stride, 0), width, upsampling))
+            self.stages.append(Stage(below, skips.get(stride, 0), width, upsampling=upsampling))
             below = width
         # Which of the features, finest first, each stage takes as its skip.
         self._skip_indices = [strides.index(stride) if stride in skips else None for stride in outputs]
@@ -68,7 +68,7 @@ class Stage(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, skip_channels: int, width: int, upsampling: str = "transposed"
+        self, in_channels: int, skip_channels: int, width: int, *, upsampling: str = "transposed"
     ) -> None:
         super().__init__()
         self.up = _doubling(in_channels, width, upsampling)

@@ -10,8 +10,7 @@ from typing import Any
 import segmentation_models_pytorch
 import timm
 
-from unetbench.networks.encoder import padded_size
-from unetbench.networks.whole import Whole
+from unetbench.networks.whole import Whole, rounded_up
 
 REQUIRES = ("segmentation_models_pytorch",)
 OPTIONS = {
@@ -56,7 +55,8 @@ def build(
     if config is not None:
         facts = {"mean": config.mean, "std": config.std}
     if config is not None and config.fixed_input_size:
-        facts["fixed_size"] = padded_size(image_size or config.input_size[1:], _DEEPEST_STRIDE)
+        height, width = image_size or config.input_size[1:]
+        facts["fixed_size"] = (rounded_up(height, _DEEPEST_STRIDE), rounded_up(width, _DEEPEST_STRIDE))
         asked["img_size"] = facts["fixed_size"]
     network: Any = segmentation_models_pytorch.create_model(
         architecture, encoder_weights=None, in_channels=in_channels, classes=classes, **asked
