@@ -70,3 +70,17 @@ def test_the_chart_is_drawn(tmp_path: Path) -> None:
     assert len(chart.to_dict()["layer"]) == 2
     write_png(chart, tmp_path / "chart.png")
     assert (tmp_path / "chart.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(
+    ("network", "short"),
+    [
+        ("resnet18.a1_in1k/unet", "resnet18"),
+        ("resnet18/semantic_fpn", "resnet18/semantic_fpn"),
+        ("tu-resnet18.a1/smp.unet", "tu-resnet18/smp.unet"),
+        ("torchvision.fcn_resnet50", "torchvision.fcn_resnet50"),
+        ("nnunet[plans=/a/b.json]", "nnunet[plans=/a/b.json]"),
+    ],
+)
+def test_a_network_has_a_short_name(network: str, short: str) -> None:
+    assert ablation._short(network) == short

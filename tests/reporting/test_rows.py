@@ -165,3 +165,26 @@ def test_there_is_no_speed_up_of_or_against_a_disturbed_row(disturbed: str) -> N
         for recipe in ("torch_eager/fp32", "torch_compile/fp32")
     ]
     assert _speedups(*table)["torch_compile/fp32"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("resnet18/unet[upsampling=nearest]", ("resnet18", "unet[upsampling=nearest]", "resnet18")),
+        ("resnet18.a1_in1k/unet", ("resnet18.a1_in1k", "unet", "resnet18")),
+        ("smp.unet[tu-resnet18.a1_in1k]", ("tu-resnet18.a1_in1k", "smp.unet", "tu-resnet18")),
+        ("torchvision.fcn_resnet50", ("torchvision.fcn_resnet50", "", "torchvision.fcn_resnet50")),
+    ],
+)
+def test_a_network_is_shown_as_encoder_and_decoder_where_it_has_them(
+    text: str, shown: tuple[str, str, str]
+) -> None:
+    network = Network.parse(text)
+    (row,) = rows([_result(replace(case(), network=network), measurement())])
+    assert (row.encoder, row.decoder, row.bare_encoder) == shown
+    assert row.network == (f"{shown[0]}/{shown[1]}" if shown[1] else text)
+
+
+def test_the_decoder_is_what_is_not_the_encoder() -> None:
+    (row,) = rows([_result(case(), measurement(parameters=4_000_000, encoder_parameters=1_000_000))])
+    assert (row.decoder_parameters_m, row.decoder_share) == (3.0, 0.75)

@@ -62,7 +62,7 @@ def _speedup_interval(row: Row) -> str:
 COLUMNS = (
     Column(name="rank", text=lambda row: row.rank, leaves=1, left=True),
     Column(name="encoder", text=lambda row: row.encoder, leaves=-2, left=True),
-    Column(name="decoder", text=lambda row: row.decoder, leaves=12, left=True),
+    Column(name="decoder", text=lambda row: row.decoder, leaves=0, left=True),
     Column(name="recipe", text=lambda row: row.recipe, leaves=0, left=True),
     Column(name="size", text=lambda row: row.size, leaves=13, left=True),
     Column(name="params M", text=lambda row: _figure(row.parameters_m, ".2f"), leaves=7),
