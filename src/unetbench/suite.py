@@ -168,8 +168,6 @@ def check_network(network: Network) -> None:
         step = "An encoder goes with a decoder: write encoder/decoder, as resnet18/unet."
         raise unknown("whole network", choice.name, parts.names("reference"), step)
     parts.chosen("reference", choice)
-    if network.weights == "pretrained":
-        raise BadInput(f"{network.name} has no pretrained weights here: give random, or a checkpoint of it.")
     options = dict(choice.options)
     encoder = options.get("encoder", "")
     if encoder.startswith(_TIMM_IN_SMP):

@@ -5,27 +5,32 @@ from __future__ import annotations
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from tests.test_plans import plans, plans_file
 from unetbench import Network, parts, photos, prepare, rewrite
 from unetbench.errors import BadInput, Unsupported
 from unetbench.measuring.parity import EXACT_ERROR, fault, relative_error
+from unetbench.networks import drawn
 from unetbench.networks.weights import tensors
 from unetbench.networks.whole import Whole, intake
+from unetbench.runtimes._halves import Front
 
 # The smallest form of each, where its default would take seconds a pass.
 SMALL = {
-    "smp": "smp.unet[resnet18]",
+    "nnunet": f"nnunet[plans={plans_file(Path(mkdtemp(prefix='unetbench-test-')), plans())}]",
+    "smp": "smp.unet[tu-test_resnet]",
     "unet_2015": "unet_2015[padding=same]",
     "torchvision": "torchvision.lraspp_mobilenet_v3_large",
 }
 REFERENCES = [SMALL.get(name, name) for name in parts.names("reference")]
 
-references = pytest.mark.parametrize("text", REFERENCES)
+references = pytest.mark.parametrize("text", REFERENCES, ids=parts.names("reference"))
 
 
 @cache
@@ -60,7 +65,7 @@ def test_the_weights_are_those_of_the_seed(text: str) -> None:
     model = _built(text)
     torch.manual_seed(99)
     again = Network.parse(text, classes=2).build().state_dict()
-    other = Network.parse(text, classes=2, seed=1).build().state_dict()
+    other = drawn(Network.parse(text, classes=2, seed=1)).state_dict()
     assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
     assert any(not torch.equal(value, other[name]) for name, value in model.state_dict().items())
 
@@ -100,9 +105,8 @@ def test_it_runs_in_another_runtime(text: str) -> None:
 
 @references
 def test_it_cannot_be_parted(text: str) -> None:
-    model = _built(text)
     with pytest.raises(Unsupported, match="no encoder and decoder to run apart"):
-        prepare(model, _photo(model).numpy(), runtime="openvino>openvino", threads=1)
+        Front(_built(text))
 
 
 @references

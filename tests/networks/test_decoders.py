@@ -24,9 +24,9 @@ OURS = ("semantic_fpn", "panoptic_fpn", "segformer", "deeplab_v3plus", "unet_plu
 ours = pytest.mark.parametrize("name", OURS)
 
 
-def _decoder(name: str, channels: Any = CHANNELS, strides: Any = STRIDES, **options: Any) -> Any:
+def _decoder(name: str, pyramid: tuple[Any, Any] = (CHANNELS, STRIDES), **options: Any) -> Any:
     torch.manual_seed(0)
-    return parts.find("decoder", name).module().Decoder(channels, strides, **options).eval()
+    return parts.find("decoder", name).module().Decoder(*pyramid, **options).eval()
 
 
 def _features(channels: Any, sizes: Any) -> list[Tensor]:
@@ -43,7 +43,7 @@ def test_any_pyramid_becomes_a_map_of_the_size_of_its_finest_level_used(
     strides = [first]
     for ratio in ratios:
         strides.append(strides[-1] * ratio)
-    decoder = _decoder(name, [4] * len(strides), strides)
+    decoder = _decoder(name, ([4] * len(strides), strides))
     # Maps are a pixel off what their strides say, as those of encoders that round.
     sizes = [tuple(max(1, 60 // stride + data.draw(st.integers(-1, 1))) for _ in "HW") for stride in strides]
     features = _features([4] * len(strides), sizes)

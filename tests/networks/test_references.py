@@ -124,8 +124,18 @@ def test_smps_networks_are_smps(encoder: str) -> None:
     assert torch.equal(model(image), own(image))
 
 
-def test_a_timm_encoder_of_smp_brings_its_normalisation() -> None:
-    assert smp.build(classes=1, in_channels=3, encoder="tu-test_vit").mean == (0.5, 0.5, 0.5)  # type: ignore[comparison-overlap]
+def test_a_timm_encoder_of_smp_brings_its_normalisation_and_its_size() -> None:
+    with torch.device("meta"):
+        model = smp.build(
+            classes=1,
+            in_channels=3,
+            architecture="dpt",
+            encoder="tu-vit_tiny_patch16_224",
+            image_size=(60, 90),
+        )
+        assert (model.mean, model.fixed_size) == ((0.5, 0.5, 0.5), (64, 96))
+        with pytest.raises(BadInput, match=r"up to 64×96 pixels and is given one of 65×90"):
+            model(torch.empty(1, 3, 65, 90))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unetbench.errors import Unsupported
+from unetbench.errors import BadInput, Unsupported
 
 
 class Whole(nn.Module):
@@ -68,7 +68,18 @@ class Whole(nn.Module):
         return logits  # (B, classes, H, W)
 
     def padded(self, *sides: int) -> tuple[int, ...]:
-        """Return the size to which an image is padded. Units: pixels."""
+        """Return the size to which an image is padded. Units: pixels.
+
+        Raises: BadInput for an image larger than the one size that the network was built for.
+        """
+        if self.fixed_size is not None:
+            if any(side > most for side, most in zip(sides, self.fixed_size, strict=True)):
+                built, given = ("×".join(map(str, size)) for size in (self.fixed_size, sides))
+                raise BadInput(
+                    f"this network was built for images of up to {built} pixels and is given one of {given}: "
+                    "build it with that image_size."
+                )
+            return self.fixed_size
         return tuple(rounded_up(max(side, self.least_side_px), self.multiple_px) for side in sides)
 
 

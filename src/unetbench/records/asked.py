@@ -56,6 +56,10 @@ class Network:
             return
         if self.decoder != "unet" or self.decoder_channels:
             raise BadInput(f"{self.reference!r} is a whole network: it takes no decoder and no widths.")
+        if self.weights == "pretrained":
+            raise BadInput(
+                f"{self.reference!r} has no pretrained weights here: give random, or a checkpoint of it."
+            )
         object.__setattr__(self, "reference", _reference_text(_reference_choice(self.reference)))
 
     @property

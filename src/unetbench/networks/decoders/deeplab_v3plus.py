@@ -30,6 +30,7 @@ class Decoder(nn.Module):
         self,
         channels: Sequence[int],
         strides: Sequence[int],
+        /,  # an option has the name of the first
         *,
         decoder_channels: Sequence[int] | None = None,
         **options: str,

@@ -5,11 +5,15 @@ Source: Iakubovskii, segmentation_models.pytorch; nothing is downloaded.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import segmentation_models_pytorch
 import timm
+import torch
+from torch import nn
 
+from unetbench.errors import Unsupported
 from unetbench.networks.whole import Whole, rounded_up
 
 REQUIRES = ("segmentation_models_pytorch",)
@@ -37,6 +41,8 @@ OPTIONS = {
 }  # fmt: skip
 _OF_TIMM = "tu-"  # smp's own mark
 _DEEPEST_STRIDE = 32  # that a model built for one size is padded to
+_SMALLEST_SIDE_PX = 32  # of the images that a network has to take
+_LARGEST_TRIED_PX = 256  # every architecture takes as much
 
 
 def build(
@@ -58,8 +64,26 @@ def build(
         height, width = image_size or config.input_size[1:]
         facts["fixed_size"] = (rounded_up(height, _DEEPEST_STRIDE), rounded_up(width, _DEEPEST_STRIDE))
         asked["img_size"] = facts["fixed_size"]
-    network: Any = segmentation_models_pytorch.create_model(
-        architecture, encoder_weights=None, in_channels=in_channels, classes=classes, **asked
-    )
+    asked |= {"arch": architecture, "encoder_weights": None, "in_channels": in_channels, "classes": classes}
+    network: Any = segmentation_models_pytorch.create_model(**asked)
     multiple = network.encoder.output_stride if network.requires_divisible_input_shape else 1
+    if "fixed_size" not in facts:
+        facts["least_side_px"] = _least_side_px(network.eval(), in_channels, multiple)
     return Whole(network, in_channels=in_channels, encoder="encoder", multiple_px=multiple, **facts)
+
+
+@torch.no_grad()
+def _least_side_px(network: nn.Module, in_channels: int, multiple: int) -> int:
+    """Return the smallest square that a network takes: some halve a map until none is left. Nothing is computed."""
+    tensors = itertools.chain(network.named_parameters(), network.named_buffers())
+    ghosts = {name: tensor.to("meta") for name, tensor in tensors}
+    step = max(_SMALLEST_SIDE_PX, multiple)
+    for side in range(step, _LARGEST_TRIED_PX + 1, step):
+        try:
+            image = torch.empty(1, in_channels, side, side, device="meta")
+            torch.func.functional_call(network, ghosts, image)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            reason = str(error).partition("\n")[0]
+            continue
+        return side
+    raise Unsupported(f"it takes no square of up to {_LARGEST_TRIED_PX} pixels ({reason}): choose another.")
