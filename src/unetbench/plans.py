@@ -90,7 +90,8 @@ def _read(path: str) -> dict[str, Any]:
 
 def _configuration(path: str, plans: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A configuration with what it inherits."""
-    every, merged, seen = plans["configurations"], {}, set[str]()
+    every, seen = plans["configurations"], set[str]()
+    merged: dict[str, Any] = {}
     following: Any = name
     while following is not None:
         if not isinstance(following, str) or not isinstance(every.get(following), dict):

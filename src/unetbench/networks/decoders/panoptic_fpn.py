@@ -51,10 +51,10 @@ class Decoder(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         maps = self.pyramid([features[level] for level in self._levels])
-        risen = []
+        risen: list[Tensor] = []
         for height, (smoothing, branch) in enumerate(zip(self.smoothings, self.branches, strict=True)):
             feature = smoothing(maps[height])  # (B, 256, Hᵢ, Wᵢ)
-            for step, block in enumerate(branch):
+            for step, block in enumerate(branch.children()):
                 feature = sized_like(block(feature), maps[max(0, height - 1 - step)])  # one level finer
             risen.append(feature)  # (B, width, H/4, W/4)
         return reduce(torch.add, risen)

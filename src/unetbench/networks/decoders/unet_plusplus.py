@@ -58,7 +58,7 @@ class Decoder(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         rows = [[feature] for feature in features]  # of each level, its nodes so far
         for column, nodes in enumerate(self.columns):
-            for level, node in enumerate(nodes):
+            for level, node in enumerate(nodes.children()):
                 below = sized_like(rows[level + 1][column], rows[level][0], mode="nearest")
                 rows[level].append(node(torch.cat([*rows[level], below], dim=1)))  # (B, width, Hᵢ, Wᵢ)
         return rows[0][-1]
