@@ -42,6 +42,18 @@ def test_options_are_checked() -> None:
             parts.chosen("runtime", Choice.parse(text))
 
 
+def test_a_placeholder_stands_for_any_text_of_its_kind() -> None:
+    for text in ("semantic_fpn[channels=128]", "semantic_fpn[channels=7]"):
+        assert parts.chosen("decoder", Choice.parse(text)).name == "semantic_fpn"
+    for value in ("0", "-1", "1.5", "x", "007", "1000000"):
+        with pytest.raises(BadInput, match="unknown value"):
+            parts.chosen("decoder", Choice("semantic_fpn", (("channels", value),)))
+    assert parts.chosen("reference", Choice.parse("smp[encoder=tu-resnet18.a1_in1k]")).name == "smp"
+    assert parts.chosen("reference", Choice.parse("nnunet[plans=/a b/c.json]")).name == "nnunet"
+    with pytest.raises(BadInput, match="unknown value"):
+        parts.chosen("reference", Choice.parse("smp[encoder=xtu-resnet18]"))
+
+
 def test_a_part_whose_package_is_missing_is_listed_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

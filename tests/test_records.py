@@ -49,9 +49,58 @@ def test_what_is_no_recipe_is_refused_in_one_line(text: str) -> None:
 
 def test_a_network_reads_its_name() -> None:
     assert Network.parse("resnet18/unet", classes=3) == Network("resnet18", classes=3)
-    for text in ("resnet18", "/unet", "resnet18/", "a/b/c"):
+    for text in ("", "/unet", "resnet18/", "a/b/c"):
         with pytest.raises(BadInput, match="encoder/decoder"):
             Network.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "labels"),
+    [
+        ("resnet18/unet[upsampling=nearest]", None, ("resnet18", "unet[upsampling=nearest]")),
+        ("smp.unet[resnet18]", None, ("resnet18", "smp.unet")),
+        ("smp[encoder=resnet18,architecture=unet]", "smp.unet[resnet18]", ("resnet18", "smp.unet")),
+        ("smp.unet[ resnet18 , a=1]", "smp.unet[resnet18,a=1]", ("resnet18", "smp.unet[a=1]")),
+        ("unet_2015", None, ("unet_2015", "")),
+        ("nnunet[plans=/a/b.json,configuration=2d]", "nnunet[configuration=2d,plans=/a/b.json]", None),
+    ],
+)
+def test_every_form_of_a_network_is_one_network(
+    text: str, name: str | None, labels: tuple[str, str] | None
+) -> None:
+    network = Network.parse(text)
+    assert network.name == (name or text)
+    assert network == Network.parse(network.name)
+    assert network.labels == (labels or (network.name, ""))
+
+
+@pytest.mark.parametrize(
+    "text", ["smp.unet[resnet18", "smp.[a]", "a b", "unet_2015/unet]", "smp.unet[resnet18]/unet", "a[b[c]]"]
+)
+def test_what_is_no_network_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        Network.parse(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_is_an_encoder_or_a_reference() -> None:
+    for wrong in ({}, {"encoder": "resnet18", "reference": "unet_2015"}):
+        with pytest.raises(BadInput, match="give one of the two"):
+            Network(**wrong)  # type: ignore[arg-type]
+    for more in ({"decoder": "semantic_fpn"}, {"decoder_channels": (8, 4)}):
+        with pytest.raises(BadInput, match="takes no decoder"):
+            Network(reference="unet_2015", **more)  # type: ignore[arg-type]
+
+
+def test_plans_count_by_their_content(tmp_path: Path) -> None:
+    keys = []
+    for name, content in (("a.json", "{}"), ("b.json", "{}"), ("c.json", "[]")):
+        (tmp_path / name).write_text(content)
+        network = Network(reference=f"nnunet[plans={tmp_path / name}]")
+        keys.append(replace(case(), network=network).key())
+    assert keys[0] == keys[1] != keys[2]
+    with pytest.raises(BadInput, match=r"plans .* cannot be read"):
+        replace(case(), network=Network(reference="nnunet[plans=/none]")).key()
 
 
 def test_keys_are_pinned_so_that_old_stores_stay_readable() -> None:
@@ -104,6 +153,7 @@ def test_impossible_cases_are_refused(changes: dict[str, int]) -> None:
     [
         (case(), Case),
         (replace(case(), network=Network("a", decoder_channels=(8, 4), image_size=(64, 32))), Case),
+        (replace(case(), network=Network(reference="smp.unet[resnet18]")), Case),
         (measurement(), Measurement),
         (machine(), Machine),
     ],
@@ -117,7 +167,14 @@ def test_a_choice_reads_what_it_prints(choice: Choice) -> None:
     assert Choice.parse(str(choice)) == choice
 
 
-@given(st.builds(Network, WORD, decoder=WORD, classes=st.integers(1, 9), seed=st.integers(0, 9)))
+NETWORKS = st.builds(
+    Network, WORD, decoder=CHOICE.map(str), classes=st.integers(1, 9), seed=st.integers(0, 9)
+) | st.builds(
+    lambda choice, classes: Network(reference=str(choice), classes=classes), CHOICE, st.integers(1, 9)
+)
+
+
+@given(NETWORKS)
 def test_a_network_reads_what_it_prints(network: Network) -> None:
     assert Network.parse(network.name, classes=network.classes, seed=network.seed) == network
 

@@ -8,7 +8,15 @@ import pytest
 
 from unetbench.errors import BadInput
 from unetbench.records import REFERENCE
-from unetbench.suite import Suite, check_encoder, checked_recipe, overridden, parse_size, read_suite
+from unetbench.suite import (
+    Suite,
+    check_encoder,
+    checked_recipe,
+    network_text,
+    overridden,
+    parse_size,
+    read_suite,
+)
 
 SHIPPED = Path(__file__).parents[1] / "benchmarks" / "unet_decoder"
 
@@ -69,6 +77,17 @@ def test_a_suite_that_cannot_be_read(tmp_path: Path) -> None:
         ({"recipes": ("torch_compile[freezing=2]/fp32",)}, "unknown value of torch_compile[freezing]"),
         ({"networks": ("resnet18",)}, "encoder/decoder"),
         ({"encoders": (), "networks": ()}, "names no network"),
+        ({"decoders": ("unet[upsampling=biliner]",)}, "did you mean bilinear"),
+        ({"decoders": ("semantic_fpn[chanels=64]",)}, "did you mean channels"),
+        ({"decoders": ("semantic_fpn[channels=0]",)}, "unknown value of semantic_fpn[channels] '0'"),
+        ({"networks": ("unet_2016",)}, "did you mean unet_2015"),
+        ({"networks": ("unet_2015[padding=valit]",)}, "did you mean valid"),
+        ({"networks": ("smp.unt[resnet18]",)}, "did you mean unet"),
+        ({"networks": ("smp.unet[resnt18]",)}, "did you mean resnet18"),
+        ({"networks": ("smp.unet[tu-resnt18]",)}, "unknown encoder 'resnt18': did you mean resnet18"),
+        ({"networks": ("unet_2015",), "weights": "pretrained"}, "no pretrained weights here"),
+        ({"networks": ("nnunet[dimensions=3]",)}, "3D network: it takes volumes"),
+        ({"networks": ("nnunet[dimensions=3]/unet",)}, "is a whole network, which takes no decoder"),
     ],
 )
 def test_unknown_names_are_refused_with_the_nearest(axes: dict[str, tuple[str, ...]], said: str) -> None:
@@ -77,6 +96,20 @@ def test_unknown_names_are_refused_with_the_nearest(axes: dict[str, tuple[str, .
         Suite(**given).cases(threads=1)  # type: ignore[arg-type]
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("folder", "networks"), [("fpn_decoder", 25), ("decoders", 42), ("references", 11)])
+def test_the_shipped_suites_of_networks_name_what_there_is(folder: str, networks: int) -> None:
+    cases = read_suite(SHIPPED.parent / folder).cases(threads=2)
+    assert len({case.network for case in cases}) == networks
+    if folder == "fpn_decoder":
+        assert read_suite(SHIPPED.parent / folder).encoders == read_suite(SHIPPED).encoders
+
+
+def test_an_encoder_alone_stands_for_its_unet() -> None:
+    assert network_text("resnet18") == "resnet18/unet"
+    for text in ("resnet18/semantic_fpn", "unet_2015", "smp.fpn[resnet18]", "nnunet[plans=a.json]"):
+        assert network_text(text) == text
 
 
 def test_given_axes_replace_the_suites() -> None:

@@ -37,7 +37,7 @@ def parser() -> ArgumentParser:
     for axis, what in (
         ("encoder", "a timm model"),
         ("decoder", "a decoder"),
-        ("network", "a whole network, as encoder/decoder"),
+        ("network", "encoder/decoder, or a whole network as unet_2015 or smp.unet[resnet18]"),
         ("recipe", "runtime/precision+rewrite"),
         ("size", "N or HxW, in pixels"),
     ):
@@ -60,7 +60,9 @@ def parser() -> ArgumentParser:
 
     tune = commands.add_parser("tune", help="find the fastest recipe of a network, exact or not")
     tune.set_defaults(out=None)
-    tune.add_argument("networks", nargs="+", metavar="NETWORK", help="an encoder, or encoder/decoder")
+    tune.add_argument(
+        "networks", nargs="+", metavar="NETWORK", help="an encoder, encoder/decoder, or a reference"
+    )
     tune.add_argument("--size", default="512x512", help="N or HxW, in pixels (default 512x512)")
     tune.add_argument("--classes", type=_positive, default=1, help="classes of the head (default 1)")
     tune.add_argument("--weights", default="random", help="random, pretrained, or a checkpoint")
@@ -111,9 +113,9 @@ def parser() -> ArgumentParser:
     for command in (run, report):
         command.add_argument("--out", type=Path, metavar="DIR", help="where CSV, Markdown and chart go")
 
-    listing = commands.add_parser("list", help="show encoders, decoders, rewrites, runtimes")
+    listing = commands.add_parser("list", help="show encoders, decoders, references, rewrites, runtimes")
     listing.add_argument(
-        "what", nargs="?", help="encoders, decoders, rewrites or runtimes (default: all parts)"
+        "what", nargs="?", help="encoders, decoders, references, rewrites or runtimes (default: all)"
     )
     listing.add_argument("pattern", nargs="?", default="*", help="such as 'mobilenet*'")
 

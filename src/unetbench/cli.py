@@ -93,7 +93,7 @@ def _tune(options: Namespace, given: list[str]) -> int:
     from unetbench.store import reading
 
     recipes = tuple(map(str, candidates.recipes(options.runtime, options.precision)))
-    networks = tuple(name if "/" in name else f"{name}/unet" for name in options.networks)
+    networks = tuple(map(suite.network_text, options.networks))
     asked = suite.Suite(
         networks=networks,
         recipes=recipes,

@@ -23,7 +23,9 @@ def digest(record: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def content(path: str) -> str:
+def content(
+    path: str, *, what: str = "weights", accepted: str = "random, pretrained, or a .safetensors or .pt file"
+) -> str:
     """Return the name of a file by its content; such a name stays as it is.
 
     Raises: BadInput where the file cannot be read.
@@ -36,10 +38,7 @@ def content(path: str) -> str:
         return _CONTENT + _file_digest(Path(path), identity)
     except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
         reason = getattr(error, "strerror", None) or str(error)
-        raise BadInput(
-            f"weights {path!r} cannot be read ({reason}): "
-            "accepted are random, pretrained, or a .safetensors or .pt file."
-        ) from error
+        raise BadInput(f"{what} {path!r} cannot be read ({reason}): accepted is {accepted}.") from error
 
 
 def _differing(record: Any) -> Any:

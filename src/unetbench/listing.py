@@ -12,6 +12,8 @@ from unetbench.suite import encoder_tags
 
 _KINDS: dict[str, parts.Kind] = {f"{kind}s": kind for kind in get_args(parts.Kind)}
 
+_SHOWN = 12  # values of an option: smp has more than a hundred encoders of its own
+
 
 def lines(what: str | None, pattern: str) -> Iterator[str]:
     """Give the lines of a listing; all parts, and the number of encoders, where `what` is None.
@@ -41,7 +43,8 @@ def _part_lines(kind: parts.Kind, pattern: str) -> Iterator[str]:
         if precisions:
             yield f"  {'':<18} precisions {', '.join(precisions)}"
         for key, values in part.constants.get("OPTIONS", {}).items():
-            yield f"  {'':<18} option {name}[{key}={'|'.join(values)}]"
+            more = f", {len(values)} in all" if len(values) > _SHOWN else ""
+            yield f"  {'':<18} option {name}[{key}={'|'.join(values[:_SHOWN])}]{more}"
 
 
 def _matching(what: str, pattern: str, names: tuple[str, ...] | list[str]) -> list[str]:

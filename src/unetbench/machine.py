@@ -28,15 +28,9 @@ _CACHES = 8  # that the kernel tells of, at most: data, instructions and three l
 _CACHE_UNITS = {"K": 10, "M": 20}  # of the kernel's cache sizes, as powers of two
 _PACKAGES = ("unetbench", "torch", "timm", "numpy")  # those whose version moves a number
 _NOT_INSTALLED = "not installed"
-_RUNTIMES = (
-    "onnxruntime",
-    "openvino",
-    "nncf",
-    "torchao",
-    "ncnn",
-    "pnnx",
-    "MNN",
-)  # and these, where they are installed
+# And these, where they are installed: of runtimes, and of networks that are not ours.
+_RUNTIMES = ("onnxruntime", "openvino", "nncf", "torchao", "ncnn", "pnnx", "MNN")
+_NETWORKS = ("torchvision", "segmentation-models-pytorch", "dynamic-network-architectures")
 
 
 def machine() -> Machine:
@@ -56,8 +50,8 @@ def machine() -> Machine:
 
 def _versions() -> tuple[tuple[str, str], ...]:
     found = [("python", platform.python_version()), *((name, _version(name)) for name in _PACKAGES)]
-    runtimes = ((name, _version(name)) for name in _RUNTIMES)
-    return (*found, *(each for each in runtimes if each[1] != _NOT_INSTALLED))
+    others = ((name, _version(name)) for name in (*_RUNTIMES, *_NETWORKS))
+    return (*found, *(each for each in others if each[1] != _NOT_INSTALLED))
 
 
 def granted_cores() -> int:

@@ -1,4 +1,4 @@
-"""Find a decoder, rewrite or runtime by the name of its file, and check its options.
+"""Find a decoder, reference, rewrite or runtime by the name of its file, and check its options.
 
 A folder is the registry. Listing reads the files' text and imports none of them, so it is instant
 and works where a part's third-party package is missing.
@@ -7,6 +7,7 @@ and works where a part's third-party package is missing.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,10 +20,17 @@ from typing import Any, Literal
 from unetbench.errors import MissingPackage, unknown
 from unetbench.records import Choice
 
-Kind = Literal["decoder", "rewrite", "runtime"]
+Kind = Literal["decoder", "reference", "rewrite", "runtime"]
 _FOLDERS: Mapping[Kind, str] = MappingProxyType(
-    {"decoder": "networks/decoders", "rewrite": "rewrites", "runtime": "runtimes"}
+    {
+        "decoder": "networks/decoders",
+        "reference": "networks/references",
+        "rewrite": "rewrites",
+        "runtime": "runtimes",
+    }
 )
+# Words in the values of OPTIONS that stand for any text of their kind.
+_PLACEHOLDERS = {"NUMBER": r"[1-9][0-9]{0,4}", "ENCODER": r"[\w.-]+", "PATH": ".+", "NAME": ".+"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +91,14 @@ def chosen(kind: Kind, choice: Choice) -> Part:
     for key, value in choice.options:
         if key not in accepted:
             raise unknown(f"option of {part.name}", key, accepted, f"`unetbench list {kind}s` shows them.")
-        if value not in accepted[key]:
+        if not any(_fits(value, form) for form in accepted[key]):
             raise unknown(f"value of {part.name}[{key}]", value, accepted[key], "Give one of them.")
     return part
+
+
+def _fits(value: str, form: str) -> bool:
+    pattern = re.sub("|".join(_PLACEHOLDERS), lambda word: _PLACEHOLDERS[word[0]], re.escape(form))
+    return re.fullmatch(pattern, value) is not None
 
 
 def _literals(tree: ast.Module) -> dict[str, Any]:

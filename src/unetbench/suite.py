@@ -10,12 +10,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from unetbench import parts
+from unetbench import parts, plans
 from unetbench.errors import BadInput, unknown
 from unetbench.records import SMALLEST_SIDE_PX, Case, Network, Recipe
 
 _MOST_DIGITS = 10  # of a side: far more than can be accepted
 _MOST_SUITE_BYTES = 1 << 20  # a suite is a page of names
+_TIMM_IN_SMP = "tu-"  # segmentation_models_pytorch's own mark of an encoder of timm
 _LONGEST_SIDE_PX = 65_536  # beyond it an input alone is tens of GB: a typing error
 
 
@@ -60,8 +61,7 @@ class Suite:
                 "the suite names no recipe or no size: give both in it, or leave both to their defaults."
             )
         for network in networks:
-            check_encoder(network.encoder)
-            parts.find("decoder", network.decoder)
+            check_network(network)
         recipes = [checked_recipe(text) for text in self.recipes]
         cases = [
             Case(
@@ -152,6 +152,40 @@ def checked_recipe(text: str) -> Recipe:
     for rewrite in recipe.rewrites:
         parts.chosen("rewrite", rewrite)
     return recipe
+
+
+def check_network(network: Network) -> None:
+    """Raise BadInput unless every name in a network is known and it takes images.
+
+    Raises: BadInput, with the nearest match; for a 3D network, which takes volumes.
+    """
+    if network.reference is None:
+        check_encoder(network.encoder)
+        parts.chosen("decoder", network.part)
+        return
+    choice = network.part
+    if choice.name not in parts.names("reference"):
+        step = "An encoder goes with a decoder: write encoder/decoder, as resnet18/unet."
+        raise unknown("whole network", choice.name, parts.names("reference"), step)
+    parts.chosen("reference", choice)
+    options = dict(choice.options)
+    encoder = options.get("encoder", "")
+    if encoder.startswith(_TIMM_IN_SMP):
+        check_encoder(encoder.removeprefix(_TIMM_IN_SMP))
+    dimensions = int(options.get("dimensions", 2))
+    if "plans" in options:
+        dimensions = plans.architecture(options["plans"], options.get("configuration", "2d")).dimensions
+    if dimensions != 2:
+        raise BadInput(
+            f"{network.name} is a {dimensions}D network: it takes volumes, and cases here are images; "
+            "choose a 2D configuration."
+        )
+
+
+def network_text(name: str) -> str:
+    """Return a network's text: an encoder alone stands for its U-Net."""
+    head = name.partition("[")[0].partition(".")[0]
+    return name if "/" in name or head in parts.names("reference") else f"{name}/unet"
 
 
 def check_encoder(name: str) -> None:

@@ -80,3 +80,17 @@ def test_with_more_networks_than_recipes_the_table_is_turned() -> None:
     assert lines[0] == "| network | torch_eager/fp32 | onnxruntime/fp32 | openvino/fp32 |"
     assert lines[2] == "| lcnet_100 | 400 | 200 | **100** |"
     assert lines[6] == "| × eager | 1.00 | 2.00 | 4.00 |"
+
+
+@pytest.mark.parametrize(
+    ("network", "short"),
+    [
+        ("resnet18.a1_in1k/unet", "resnet18"),
+        ("resnet18/semantic_fpn", "resnet18/semantic_fpn"),
+        ("tu-resnet18.a1/smp.unet", "tu-resnet18/smp.unet"),
+        ("torchvision.fcn_resnet50", "torchvision.fcn_resnet50"),
+        ("nnunet[plans=/a/b.json]", "nnunet[plans=/a/b.json]"),
+    ],
+)
+def test_a_network_has_a_short_name(network: str, short: str) -> None:
+    assert ablation._short(network) == short

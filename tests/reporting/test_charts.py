@@ -153,6 +153,11 @@ def test_names_say_what_else_differs() -> None:
     assert labels([row(), row(threads=4)]) == {"resnet18, 2 threads", "resnet18, 4 threads"}
 
 
+def test_a_whole_network_has_its_own_name() -> None:
+    rows = [row("resnet18.a1_in1k", decoder="unet"), row("torchvision.fcn_resnet50", decoder="")]
+    assert labels(rows) == {"resnet18/unet", "torchvision.fcn_resnet50"}
+
+
 def test_the_reference_is_not_compared_with_itself_nor_across_sessions() -> None:
     (alone,) = data(drawn([row(recipe=REFERENCE)]), POINTS)
     assert alone["reference"] is None

@@ -190,3 +190,26 @@ def test_a_winner_is_the_fastest_among_answers_at_least_as_exact() -> None:
 def test_a_less_exact_answer_that_is_slower_wins_nothing() -> None:
     table = rows([_of_class("openvino/fp32", 60, "exact"), _of_class("openvino/int8", 61, "approximate")])
     assert [row.winner for row in table] == ["exact", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("resnet18/unet[upsampling=nearest]", ("resnet18", "unet[upsampling=nearest]", "resnet18")),
+        ("resnet18.a1_in1k/unet", ("resnet18.a1_in1k", "unet", "resnet18")),
+        ("smp.unet[tu-resnet18.a1_in1k]", ("tu-resnet18.a1_in1k", "smp.unet", "tu-resnet18")),
+        ("torchvision.fcn_resnet50", ("torchvision.fcn_resnet50", "", "torchvision.fcn_resnet50")),
+    ],
+)
+def test_a_network_is_shown_as_encoder_and_decoder_where_it_has_them(
+    text: str, shown: tuple[str, str, str]
+) -> None:
+    network = Network.parse(text)
+    (row,) = rows([_result(replace(case(), network=network), measurement())])
+    assert (row.encoder, row.decoder, row.bare_encoder) == shown
+    assert row.network == (f"{shown[0]}/{shown[1]}" if shown[1] else text)
+
+
+def test_the_decoder_is_what_is_not_the_encoder() -> None:
+    (row,) = rows([_result(case(), measurement(parameters=4_000_000, encoder_parameters=1_000_000))])
+    assert (row.decoder_parameters_m, row.decoder_share) == (3.0, 0.75)

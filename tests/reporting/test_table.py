@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tests.samples import case, measurement, parity
-from unetbench.records import REFERENCE, Failure, Result
+from unetbench.records import REFERENCE, Failure, Network, Result
 from unetbench.reporting.rows import Row, rows
 from unetbench.reporting.table import COLUMNS, milliseconds, shorter_encoders, shown_columns, terminal_table
 from unetbench.suite import encoder_tags
@@ -178,3 +179,18 @@ def test_the_winners_column_stands_where_several_recipes_compete() -> None:
     facts = [("resnet18", recipe, 100.0) for recipe in ("torch_eager/fp32", "openvino/fp32", "mnn/fp32")]
     assert "winner" not in {column.name for column in shown_columns(_rows(*facts[:2]))}
     assert "winner" in {column.name for column in shown_columns(_rows(*facts))}
+
+
+def test_where_decoders_are_compared_their_share_is_a_column_and_the_decoder_stays() -> None:
+    one = rows([Result(case=case(), session=1, measurements=(measurement(),))])
+    assert not {"decoder", "dec. M", "dec. %"} & {column.name for column in shown_columns(one)}
+    networks = [
+        Network.parse(text) for text in ("resnet18/unet[upsampling=nearest]", "smp.unet[tu-resnet18]")
+    ]
+    several = rows(
+        Result(case=replace(case(), network=network), session=1, measurements=(measurement(),))
+        for network in networks
+    )
+    shown = {column.name: column.text(several[0]) for column in shown_columns(several)}
+    assert (shown["dec. M"], shown["dec. %"]) == ("3.00", "75")
+    assert "unet[upsampling=nearest]" in _text(several, 80)

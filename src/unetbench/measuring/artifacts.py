@@ -63,7 +63,8 @@ def key(case: Case, *, weights: str, images: str, build: int) -> str:
     here = machine.machine()
     network = replace(case.network, weights="random")  # the digest says more than how they were drawn
     calibration = images if case.recipe.precision == "int8" else ""
-    packages = {*_CONVERTS, *(name for part in runtimes for name in part.constants["REQUIRES"])}
+    taken = [*runtimes, parts.find("reference", network.part.name)] if network.reference else runtimes
+    packages = {*_CONVERTS, *(name for part in taken for name in part.constants.get("REQUIRES", ()))}
     made_by = tuple((name, _version(name)) for name in sorted(packages))
     machine_facts = (here.cpu, here.instruction_sets)
     asked = replace(case, network=network)

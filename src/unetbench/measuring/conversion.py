@@ -119,6 +119,8 @@ def converting(case: Case, made: Path) -> Iterator[None]:
 def _calibration(case: Case, model: Any, image_files: Sequence[Path]) -> tuple[Inputs, ...]:
     if case.recipe.precision != "int8":
         return ()
+    from unetbench.networks.whole import intake
+
     crops = photos.crops(
         image_files,
         CALIBRATION_IMAGES * case.batch,
@@ -127,7 +129,7 @@ def _calibration(case: Case, model: Any, image_files: Sequence[Path]) -> tuple[I
         channels=case.network.in_channels,
         seed=_CALIBRATION_SEED,
     )
-    pixels = photos.normalised(crops, model.encoder.mean, model.encoder.std)
+    pixels = photos.normalised(crops, intake(model).mean, intake(model).std)
     return tuple((each,) for each in pixels.reshape(CALIBRATION_IMAGES, case.batch, *pixels.shape[1:]))
 
 

@@ -62,6 +62,8 @@ def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_input
     import torch
     from safetensors.torch import save_file
 
+    from unetbench.networks.weights import tensors
+    from unetbench.networks.whole import intake
     from unetbench.runtimes._torch_session import set_threads
 
     set_threads(case.threads)
@@ -77,11 +79,11 @@ def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_input
         channels=network.in_channels,
         seed=_CROP_SEED,
     )
-    pixels = photos.normalised(crops, model.encoder.mean, model.encoder.std)
+    pixels = photos.normalised(crops, intake(model).mean, intake(model).std)
     inputs = pixels.reshape(count, case.batch, *pixels.shape[1:])
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / "facts.json").unlink(missing_ok=True)
-    save_file(model.state_dict(), folder / "weights.safetensors")
+    save_file(tensors(model), folder / "weights.safetensors")
     np.save(folder / "images.npy", inputs)
     checked = [torch.from_numpy(image) for image in inputs[:checked_inputs]]
     with torch.inference_mode():

@@ -5,21 +5,41 @@ A network knows nothing of rewrites, runtimes or measuring: those act on it from
 
 from __future__ import annotations
 
+import torch
+
 from unetbench import parts
+from unetbench.errors import UnetbenchError, Unsupported
 from unetbench.networks.encoder import Encoder
 from unetbench.networks.segmenter import Segmenter
 from unetbench.networks.weights import fill
+from unetbench.networks.whole import Whole
 from unetbench.records import Network
 
-__all__ = ["Encoder", "Segmenter", "build"]
+__all__ = ["Encoder", "Segmenter", "Whole", "build", "drawn"]
 
 
-def build(network: Network) -> Segmenter:
+def build(network: Network) -> Segmenter | Whole:
     """Build a network with its weights, in eval mode.
 
-    Raises: Unsupported where the encoder gives no pyramid; BadInput for weights that do not fit.
+    Raises: Unsupported where the encoder gives no pyramid, or a reference cannot be built so; BadInput for
+    weights that do not fit.
     """
-    decoder_module = parts.find("decoder", network.decoder).module()
+    model = drawn(network)
+    fill(model, network.weights, seed=network.seed)
+    return model.eval()
+
+
+def drawn(network: Network) -> Segmenter | Whole:
+    """Build a network's modules as their projects initialise them: enough to count, not to compare answers.
+
+    Raises: as `build`.
+    """
+    return _segmenter(network) if network.reference is None else _reference(network)
+
+
+def _segmenter(network: Network) -> Segmenter:
+    choice = network.part
+    decoder_module = parts.chosen("decoder", choice).module()
     encoder = Encoder(
         network.encoder,
         in_channels=network.in_channels,
@@ -28,8 +48,26 @@ def build(network: Network) -> Segmenter:
         seed=network.seed,
     )
     decoder = decoder_module.Decoder(
-        encoder.channels, encoder.strides, decoder_channels=network.decoder_channels
+        encoder.channels, encoder.strides, decoder_channels=network.decoder_channels, **dict(choice.options)
     )
-    model = Segmenter(encoder, decoder, classes=network.classes)
-    fill(model, network.weights, seed=network.seed)
-    return model.eval()
+    return Segmenter(encoder, decoder, classes=network.classes)
+
+
+def _reference(network: Network) -> Whole:
+    choice = network.part
+    module = parts.chosen("reference", choice).module()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(network.seed)
+        try:
+            model: Whole = module.build(
+                classes=network.classes,
+                in_channels=network.in_channels,
+                image_size=network.image_size,
+                **dict(choice.options),
+            )
+        except UnetbenchError:
+            raise
+        except Exception as error:  # of another project: any kind
+            reason = (str(error) or type(error).__name__).partition("\n")[0]
+            raise Unsupported(f"{network.name} cannot be built ({reason}): choose another.") from error
+    return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,22 +12,25 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from unetbench import photos
 from unetbench.errors import BadInput
+from unetbench.networks.heads import balance, balance_whole
 from unetbench.networks.segmenter import Segmenter
+from unetbench.networks.whole import Whole, intake
 
 _CROPS = 4  # photographs that give the batch-norm statistics
 _CROP_PX = 256  # 4 crops of 256² have as many pixels as one input of 512²: under a second
-_LEAST_SHARE = 0.2  # of an equal share: every class occurs on at least this part of the pixels
-_BALANCING_STEPS = 200
+_WHOLE_CROP_PX = 128  # whole networks of others are ten times as large
 _SCALE, _BRANCH_SCALE, _SHIFT = (0.5, 1.5), (0.1, 0.5), 0.2  # of random batch norms
 
 
-def fill(model: Segmenter, weights: str, *, seed: int) -> None:
+def fill(model: Segmenter | Whole, weights: str, *, seed: int) -> None:
     """Give a freshly built network its weights, in place.
 
-    `random` and `pretrained` draw the decoder and head from `seed`; a path is a whole checkpoint.
+    `random` and `pretrained` draw the decoder and head from `seed`; a whole network keeps what it was built
+    with, but for its batch norms and its head. A path is a checkpoint.
     Raises: BadInput for a file that cannot be read or does not fit.
     """
     if weights not in ("random", "pretrained"):
@@ -34,15 +38,18 @@ def fill(model: Segmenter, weights: str, *, seed: int) -> None:
         return
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
-        for part in (model.decoder, model.head):
+        for part in () if isinstance(model, Whole) else (model.decoder, model.head):
             for module in part.modules():
                 reset: Any = getattr(module, "reset_parameters", None)
                 if reset is not None:
                     reset()
         if weights == "random":
             _draw_norms(model)
-    # A pretrained encoder keeps its own statistics; the decoder has none yet.
-    _calibrate(model, model if weights == "random" else model.decoder)
+    if isinstance(model, Whole):
+        _calibrate_whole(model)
+    else:
+        # A pretrained encoder keeps its own statistics; the decoder has none yet.
+        _calibrate(model, model if weights == "random" else model.decoder)
 
 
 def _draw_norms(model: nn.Module) -> None:
@@ -56,21 +63,44 @@ def _draw_norms(model: nn.Module) -> None:
         if isinstance(module, _BatchNorm) and module.affine:
             nn.init.uniform_(module.weight, *(_SCALE if module.weight.any() else _BRANCH_SCALE))
             nn.init.normal_(module.bias, 0.0, _SHIFT)
+        elif isinstance(module, _InstanceNorm) and module.affine and not module.weight.any():
+            nn.init.uniform_(module.weight, *_BRANCH_SCALE)
 
 
 @torch.no_grad()
 def _calibrate(model: Segmenter, part: nn.Module) -> None:
     """Take batch-norm statistics from photographs in one pass, then balance the head."""
-    encoder = model.encoder
-    height, width = encoder.fixed_size or (_CROP_PX, _CROP_PX)
-    crops = photos.crops(
-        photos.default_photos(), _CROPS, height_px=height, width_px=width, channels=encoder.in_channels
-    )
-    images = torch.from_numpy(photos.normalised(crops, encoder.mean, encoder.std))
     model.eval()
     with _learning_statistics(part):
-        features = model.decoder(encoder(images))
-    _balance(model.head, features)
+        features = model.decoder(model.encoder(_photographs(model, _CROP_PX)))
+    balance([model.head], lambda: model.head(features))
+
+
+@torch.no_grad()
+def _calibrate_whole(model: Whole) -> None:
+    """The same for a whole network; of volumes there are no photographs, so that one stays as it was drawn."""
+    if model.dimensions != 2:
+        return
+    images = _photographs(model, _WHOLE_CROP_PX)
+    model.eval()
+    if any(isinstance(module, _BatchNorm) for module in model.modules()):
+        with _learning_statistics(model):
+            model(images)
+    if not balance_whole(model, images):
+        warnings.warn(
+            "no convolution was found that alone gives the logits of this network: it answers as it was drawn; "
+            "give a checkpoint as weights where that says nothing.",
+            stacklevel=2,
+        )
+
+
+def _photographs(model: nn.Module, side_px: int) -> Tensor:
+    takes = intake(model)
+    height, width = takes.fixed_size or (side_px, side_px)
+    crops = photos.crops(
+        photos.default_photos(), _CROPS, height_px=height, width_px=width, channels=takes.in_channels
+    )
+    return torch.from_numpy(photos.normalised(crops, takes.mean, takes.std))
 
 
 @contextmanager
@@ -88,33 +118,27 @@ def _learning_statistics(part: nn.Module) -> Iterator[None]:
             norm.momentum = momentum
 
 
-def _balance(head: nn.Conv2d, features: Tensor) -> None:
-    """Scale the head so that logits have unit spread, and shift it so that every class occurs."""
-    assert head.bias is not None
-    head.bias.zero_()
-    logits = head(features).movedim(1, 0).flatten(1)  # (classes, pixels)
-    spread = logits.std(dim=1).clamp_min(torch.finfo(logits.dtype).tiny)
-    head.weight.div_(spread.reshape(-1, 1, 1, 1))
-    logits = logits / spread[:, None]
-    if len(logits) == 1:
-        head.bias.copy_(-logits.median())  # the mask is logit > 0
-        return
-    shift = -logits.mean(dim=1)
-    fair = 1.0 / len(logits)
-    for _ in range(_BALANCING_STEPS):
-        winners = (logits + shift[:, None]).argmax(dim=0)
-        share = torch.bincount(winners, minlength=len(logits)) / winners.numel()
-        if share.min() >= _LEAST_SHARE * fair:
-            break
-        shift += 0.5 * (fair - share) / fair * fair**0.5
-    head.bias.copy_(shift)
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return a network's state with each tensor once, under the first of its names: some are shared."""
+    first = _first_names(model)
+    return {name: value for name, value in model.state_dict().items() if first[name] == name}
+
+
+def _first_names(model: nn.Module) -> dict[str, str]:
+    """Every name of a state dict, and the first name of the same tensor."""
+    found: dict[int, str] = {}
+    state = model.state_dict(keep_vars=True)
+    return {name: found.setdefault(id(value), name) for name, value in state.items()}
 
 
 def _load_checkpoint(model: nn.Module, path: Path) -> None:
     state = _read_checkpoint(path)
-    own = model.state_dict()
-    missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    wrong = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
+    own, first = model.state_dict(), _first_names(model)
+    if isinstance(model, Whole) and not own.keys() & state.keys():
+        state = {f"network.{name}": value for name, value in state.items()}  # as its project saves it
+    given = {first.get(name, name): value for name, value in state.items()}
+    missing, surplus = sorted(set(first.values()) - given.keys()), sorted(given.keys() - own.keys())
+    wrong = sorted(name for name in own.keys() & given.keys() if own[name].shape != given[name].shape)
     for found, what in (
         (missing, "lacks"),
         (surplus, "has beyond the network's"),
@@ -125,7 +149,7 @@ def _load_checkpoint(model: nn.Module, path: Path) -> None:
                 f"weights {path.name} do not fit this network: the file {what} {len(found)} tensors, "
                 f"first {found[0]!r}; give the checkpoint of this encoder, decoder and number of classes."
             )
-    model.load_state_dict(state)
+    model.load_state_dict({name: given[first[name]] for name in own})
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:

@@ -11,18 +11,20 @@ from unetbench.keys import content, digest
 
 if TYPE_CHECKING:
     from unetbench.networks.segmenter import Segmenter
+    from unetbench.networks.whole import Whole
 
 SMALLEST_SIDE_PX = 32  # one cell of the deepest map of a stride-32 encoder
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A timm encoder with a decoder and a head: what is computed, before any choice of how.
+    """What is computed, before any choice of how: a timm encoder with a decoder and a head, or a reference,
+    which is a whole network of another project.
 
     Shapes: the network built maps (B, in_channels, H, W) to (B, classes, H, W).
     """
 
-    encoder: str
+    encoder: str = ""  # none where there is a reference
     _: KW_ONLY
     decoder: str = "unet"
     classes: int = 1
@@ -31,6 +33,7 @@ class Network:
     image_size: tuple[int, int] | None = None
     weights: str = "random"
     seed: int = 0
+    reference: str | None = None
 
     def __post_init__(self) -> None:
         if self.classes < 1 or self.in_channels < 1:
@@ -43,28 +46,72 @@ class Network:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _positive_integers(name, value))
+        if (self.reference is None) != bool(self.encoder):
+            raise BadInput(
+                "a network is an encoder with a decoder, or a reference: give one of the two, "
+                "as Network('resnet18') or Network(reference='unet_2015')."
+            )
+        if self.reference is None:
+            object.__setattr__(self, "decoder", str(Choice.parse(self.decoder)))
+            return
+        if self.decoder != "unet" or self.decoder_channels:
+            raise BadInput(f"{self.reference!r} is a whole network: it takes no decoder and no widths.")
+        if self.weights == "pretrained":
+            raise BadInput(
+                f"{self.reference!r} has no pretrained weights here: give random, or a checkpoint of it."
+            )
+        object.__setattr__(self, "reference", _reference_text(_reference_choice(self.reference)))
 
     @property
     def name(self) -> str:
-        """The text form, such as `resnet18/unet`."""
-        return f"{self.encoder}/{self.decoder}"
+        """The text form, such as `resnet18/unet` or `smp.unet[resnet18]`."""
+        return self.reference or f"{self.encoder}/{self.decoder}"
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """The encoder and the decoder as a table shows them; a reference without an encoder has no decoder."""
+        if self.reference is None:
+            return (self.encoder, self.decoder)
+        options = dict(self.part.options)
+        encoder = options.pop("encoder", None)
+        if encoder is None:
+            return (self.reference, "")
+        return (encoder, _reference_text(Choice(self.part.name, tuple(options.items()))))
+
+    @property
+    def part(self) -> Choice:
+        """The decoder or the reference with its options."""
+        return Choice.parse(self.decoder) if self.reference is None else _reference_choice(self.reference)
 
     @classmethod
     def parse(cls, text: str, **rest: Any) -> Network:
-        """Read `encoder/decoder`."""
-        encoder, slash, decoder = text.partition("/")
-        if not (encoder and slash and decoder) or "/" in decoder:
-            raise BadInput(f"network {text!r} is not of the form encoder/decoder: write it as resnet18/unet.")
+        """Read `encoder/decoder[key=value…]`, or a reference: `name[.architecture][[encoder,]key=value…]`."""
+        pieces = re.sub(r"\[[^\]]*\]", "", text).split("/")
+        if len(pieces) == 1 and pieces[0]:
+            return cls(reference=text, **rest)
+        encoder, _, decoder = text.partition("/")
+        if "[" in encoder:
+            raise BadInput(f"network {text!r}: {pieces[0]} is a whole network, which takes no decoder.")
+        if len(pieces) != 2 or not (encoder and decoder):
+            raise BadInput(
+                f"network {text!r} is not of the form encoder/decoder, such as resnet18/unet, and names no "
+                "whole network, such as unet_2015 or smp.unet[resnet18]."
+            )
         return cls(encoder, decoder=decoder, **rest)
 
     def canonical(self) -> Network:
-        """Return the network as its key sees it: a checkpoint counts by its content, not its path."""
-        if self.weights in ("random", "pretrained"):
-            return self
-        return replace(self, weights=content(self.weights))
+        """Return the network as its key sees it: files count by their content, not their path."""
+        own = self
+        if self.weights not in ("random", "pretrained"):
+            own = replace(own, weights=content(self.weights))
+        options = {} if self.reference is None else dict(self.part.options)
+        if "plans" in options:
+            options["plans"] = content(options["plans"], what="plans", accepted="a plans.json of nnU-Net v2")
+            own = replace(own, reference=_reference_text(Choice(self.part.name, tuple(options.items()))))
+        return own
 
-    def build(self) -> Segmenter:
-        """Build the network as an `nn.Module` in eval mode, with `.encoder` and `.decoder`.
+    def build(self) -> Segmenter | Whole:
+        """Build the network as an `nn.Module` in eval mode; a reference has no `.decoder`.
 
         Raises: Unsupported where the encoder gives no pyramid; BadInput for weights that do not fit.
         """
@@ -187,3 +234,26 @@ def _positive_integers(name: str, value: Any) -> tuple[int, ...]:
     if not numbers or min(numbers) < 1:
         raise BadInput(f"{name} {value!r} is not accepted: give positive whole numbers, such as (64, 32).")
     return numbers
+
+
+def _reference_choice(text: str) -> Choice:
+    """Read `name[.architecture][[encoder,]key=value…]`: both short forms are options like the others."""
+    head, bracket, inside = text.partition("[")
+    name, dot, architecture = head.partition(".")
+    if bracket and not inside.endswith("]"):
+        raise BadInput(f"network {text!r} has no closing bracket: write it as smp.unet[resnet18].")
+    options = [each.strip() for each in inside.removesuffix("]").split(",") if each.strip()]
+    if options and "=" not in options[0]:
+        options[0] = f"encoder={options[0]}"
+    if dot:
+        options.append(f"architecture={architecture}")
+    return Choice.parse(f"{name}[{','.join(options)}]")
+
+
+def _reference_text(choice: Choice) -> str:
+    options = dict(choice.options)
+    architecture, encoder = options.pop("architecture", None), options.pop("encoder", None)
+    name = choice.name if architecture is None else f"{choice.name}.{architecture}"
+    pairs = [f"{key}={value}" for key, value in sorted(options.items())]
+    inside = ",".join(pairs if encoder is None else [encoder, *pairs])
+    return f"{name}[{inside}]" if inside else name

@@ -188,12 +188,14 @@ def _ratio(gain: Gain | None) -> str:
 
 
 def _network(row: Row) -> str:
-    return f"{row.encoder}/{row.decoder}"
+    return row.network
 
 
 def _short(network: str) -> str:
     """The encoder without its training's name, which the table's width has no place for."""
-    encoder, _, decoder = network.rpartition("/")
+    encoder, slash, decoder = network.partition("/")
+    if not slash or "[" in encoder:
+        return network  # a whole one
     return f"{encoder.partition('.')[0]}{'' if decoder == 'unet' else '/' + decoder}"
 
 

@@ -155,7 +155,7 @@ def _points(winners: Sequence[Row], rows: Sequence[Row]) -> list[Point]:
         {field: getattr(row, field) for field in ("recipe", *_FIGURES)}
         | {
             "label": name,
-            "network": f"{row.encoder}/{row.decoder}",
+            "network": row.network,
             "input": f"{row.batch} × {row.size} px, {row.threads} threads",
             "reference": None if row.recipe == str(REFERENCE) else references.get(_compared(row)),
             "speedup": f"{row.speedup:.2f} times {REFERENCE}" if row.speedup else "not known",
@@ -171,7 +171,7 @@ def _compared(row: Row) -> tuple[object, ...]:
 
 def _names(winners: Sequence[Row]) -> list[str]:
     """Return the shortest names that tell the networks apart."""
-    bare = {row.encoder: row.encoder.partition(".")[0] for row in winners}
+    bare = {row.encoder: row.bare_encoder for row in winners}
     shared = Counter(bare.values())
 
     forms = {"decoder": "/{}", "size": " @{}", "batch": ", batch {}", "classes": ", {} classes"}
@@ -179,7 +179,7 @@ def _names(winners: Sequence[Row]) -> list[str]:
     differing = [field for field in forms if len({getattr(row, field) for row in winners}) > 1]
     return [
         (bare[row.encoder] if shared[bare[row.encoder]] == 1 else row.encoder)
-        + "".join(forms[field].format(getattr(row, field)) for field in differing)
+        + "".join(forms[field].format(getattr(row, field)) for field in differing if getattr(row, field))
         for row in winners
     ]
 

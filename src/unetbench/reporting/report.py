@@ -43,7 +43,7 @@ class Report:
     def title(self) -> str:
         """What was measured, as far as all rows agree on it."""
         inputs = _agreed(f"{row.size}, batch {row.batch}, classes {row.classes}" for row in self.rows)
-        decoder = _agreed(f"decoder {row.decoder}" for row in self.rows)
+        decoder = _agreed(f"decoder {row.decoder}" if row.decoder else "" for row in self.rows)
         blocks = "1 block a case, no verdicts" if self.session.preset == "quick" else "paired blocks"
         return ", ".join(filter(None, [decoder, inputs, f"preset {self.session.preset} ({blocks})"]))
 

@@ -28,6 +28,8 @@ class Row:
     reason: str = ""
     parameters_m: float | None = None
     encoder_parameters_m: float | None = None
+    decoder_parameters_m: float | None = None  # all but the encoder's: the head is among them
+    decoder_share: float | None = None  # of the parameters
     gflop: float | None = None
     median_ms: float | None = None
     low_ms: float | None = None
@@ -66,6 +68,16 @@ class Row:
     winner: str = ""  # the measured class, where no row of its network as exact or more so is faster
     session: int = 0
     case: str = ""
+
+    @property
+    def network(self) -> str:
+        """The network in one word: a reference without an encoder has no decoder either."""
+        return f"{self.encoder}/{self.decoder}" if self.decoder else self.encoder
+
+    @property
+    def bare_encoder(self) -> str:
+        """The encoder without the name of its training; a whole network has none."""
+        return self.encoder.partition(".")[0] if self.decoder else self.encoder
 
 
 def rows(results: Iterable[Result], said: Standings = NONE) -> tuple[Row, ...]:
@@ -209,9 +221,10 @@ def _slowness(row: Row) -> tuple[bool, float, str, str]:
 
 def _row(result: Result) -> Row:
     case = result.case
+    encoder, decoder = case.network.labels
     row = Row(
-        encoder=case.network.encoder,
-        decoder=case.network.decoder,
+        encoder=encoder,
+        decoder=decoder,
         recipe=str(case.recipe),
         size=f"{case.height_px}x{case.width_px}",
         batch=case.batch,
@@ -239,6 +252,7 @@ def _measured(row: Row, case: Case, measurement: Measurement) -> Row:
         ]
     )
     images_per_s = case.batch * 1e9 / (runs.median_ms * NS_PER_MS)
+    decoder_parameters = measurement.parameters - measurement.encoder_parameters
     if disturbed(measurement.waiting_share):
         reason = f"processes waited for a CPU during {measurement.waiting_share:.0%} of the timed runs; "
         row = replace(row, status="not quiet", reason=reason + "the same command measures it again")
@@ -247,6 +261,8 @@ def _measured(row: Row, case: Case, measurement: Measurement) -> Row:
         waiting_share=measurement.waiting_share,
         parameters_m=measurement.parameters / 1e6,
         encoder_parameters_m=measurement.encoder_parameters / 1e6,
+        decoder_parameters_m=decoder_parameters / 1e6,
+        decoder_share=decoder_parameters / measurement.parameters,
         gflop=measurement.flop / 1e9,
         median_ms=runs.median_ms,
         low_ms=runs.low_ms,

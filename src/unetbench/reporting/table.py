@@ -18,6 +18,7 @@ _OF_BLOCKS = ("rank", "99 % ms", "speed-up interval", "verdict")  # columns that
 _OF_ONE_PROCESS = "25–75 % ms"  # stands in their place where there are none
 _OF_SEVERAL = "winner"  # stands where several recipes compete with the reference
 _SAID_ONCE = ("decoder", "size")  # columns that stand above the table where all rows agree
+_OF_DECODERS = ("dec. M", "dec. %")  # columns of a table that compares decoders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,10 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f}"
+
+
 def _spread(row: Row) -> str:
     return "" if row.low_ms is None else f"{milliseconds(row.low_ms)}–{milliseconds(row.high_ms)}"
 
@@ -58,11 +63,13 @@ def _speedup_interval(row: Row) -> str:
 COLUMNS = (
     Column(name="rank", text=lambda row: row.rank, leaves=1, left=True),
     Column(name="encoder", text=lambda row: row.encoder, leaves=-2, left=True),
-    Column(name="decoder", text=lambda row: row.decoder, leaves=12, left=True),
+    Column(name="decoder", text=lambda row: row.decoder, leaves=0, left=True),
     Column(name="recipe", text=lambda row: row.recipe, leaves=0, left=True),
     Column(name="size", text=lambda row: row.size, leaves=13, left=True),
     Column(name="params M", text=lambda row: _figure(row.parameters_m, ".2f"), leaves=7),
     Column(name="enc. M", text=lambda row: _figure(row.encoder_parameters_m, ".2f"), leaves=9),
+    Column(name="dec. M", text=lambda row: _figure(row.decoder_parameters_m, ".2f"), leaves=8),
+    Column(name="dec. %", text=lambda row: _percent(row.decoder_share), leaves=10),
     Column(name="GFLOP", text=lambda row: _figure(row.gflop, ".1f"), leaves=8),
     Column(name="median ms", text=lambda row: milliseconds(row.median_ms), leaves=-1),
     Column(name="25–75 % ms", text=_spread, leaves=5),
@@ -81,12 +88,14 @@ COLUMNS = (
 
 
 def shown_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
-    """Return the columns that say something: decoder and size only where they differ between rows."""
+    """Return the columns that say something: decoder, its share and size only where they differ between rows."""
     empty = {name for name in _OF_BLOCKS if not any(row.blocks for row in rows)}
     if not empty:
         empty = {_OF_ONE_PROCESS}
     if not several_recipes(rows):
         empty.add(_OF_SEVERAL)
+    if len({row.decoder for row in rows}) < 2:
+        empty |= {*_OF_DECODERS}
     return tuple(
         column
         for column in COLUMNS
@@ -128,7 +137,7 @@ def terminal_table(rows: Sequence[Row], *, title: str, width: int, most: int | N
 
 def shorter_encoders(rows: Sequence[Row]) -> dict[str, str]:
     """Return each encoder's name without its pretrained tag, where that still tells it from the others."""
-    bare = {row.encoder: row.encoder.partition(".")[0] for row in rows}
+    bare = {row.encoder: row.bare_encoder for row in rows}
     shared = Counter(bare.values())
     return {encoder: name if shared[name] == 1 else encoder for encoder, name in bare.items()}
 

@@ -66,4 +66,4 @@ def _tied(report: Report, winner: Row, row: Row) -> bool:
 
 
 def _place(row: Row) -> tuple[str, str]:
-    return (f"{row.encoder}/{row.decoder}", row.size)
+    return (row.network, row.size)

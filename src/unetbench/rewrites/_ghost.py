@@ -55,10 +55,11 @@ def counts(model: nn.Module, *shapes: Shape) -> Counts:
 
 def example_shape(model: nn.Module) -> Shape | None:
     """Return the shape of a small input that a network takes; None where it has nothing to tell it by."""
-    encoder: Any = getattr(model, "encoder", None)
-    if encoder is not None:
-        sides = encoder.fixed_size or (max(_SIDE_PX, encoder.least_side_px),) * 2
-        return (1, encoder.in_channels, *sides)
+    for takes in (model, getattr(model, "encoder", None)):
+        known: Any = takes if hasattr(takes, "least_side_px") else None
+        if known is not None:
+            sides = known.fixed_size or (max(_SIDE_PX, known.least_side_px),) * 2
+            return (1, known.in_channels, *sides)
     first = next((each for each in model.modules() if isinstance(each, nn.Conv2d)), None)
     return None if first is None else (1, first.in_channels, _SIDE_PX, _SIDE_PX)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from unetbench.errors import BadInput
 from unetbench.networks.segmenter import grown
 
+OPTIONS = {"upsampling": ("transposed", "nearest", "bilinear")}
 _WIDTHS = (256, 128, 64, 32)  # at strides 16, 8, 4 and 2
 
 
@@ -31,6 +32,7 @@ class Decoder(nn.Module):
         strides: Sequence[int],
         *,
         decoder_channels: Sequence[int] | None = None,
+        upsampling: str = "transposed",
     ) -> None:
         super().__init__()
         outputs = _stage_strides(strides[-1])
@@ -44,11 +46,11 @@ class Decoder(nn.Module):
         self.stages = nn.ModuleList()
         below = channels[-1]
         for stride, width in zip(outputs, widths, strict=True):
-            self.stages.append(Stage(below, skips.get(stride, 0), width))
+            self.stages.append(Stage(below, skips.get(stride, 0), width, upsampling=upsampling))
             below = width
         # Which of the features, finest first, each stage takes as its skip.
         self._skip_indices = [strides.index(stride) if stride in skips else None for stride in outputs]
-        self.up = nn.ConvTranspose2d(below, below, kernel_size=2, stride=2)
+        self.up = _doubling(below, below, upsampling)
         self.out_channels = below
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -65,9 +67,11 @@ class Stage(nn.Module):
     Shapes: below (B, in_channels, h, w), skip (B, skip_channels, ≈2h, ≈2w) -> (B, width, ≈2h, ≈2w).
     """
 
-    def __init__(self, in_channels: int, skip_channels: int, width: int) -> None:
+    def __init__(
+        self, in_channels: int, skip_channels: int, width: int, *, upsampling: str = "transposed"
+    ) -> None:
         super().__init__()
-        self.up = nn.ConvTranspose2d(in_channels, width, kernel_size=2, stride=2)
+        self.up = _doubling(in_channels, width, upsampling)
         self.convolutions = nn.Sequential(
             *_convolution(width + skip_channels, width), *_convolution(width, width)
         )
@@ -80,6 +84,21 @@ class Stage(nn.Module):
             up = torch.cat([up, skip], dim=1)  # (B, width + skip_channels, ≈2h, ≈2w)
         out: Tensor = self.convolutions(up)
         return out
+
+
+def _doubling(in_channels: int, out_channels: int, upsampling: str) -> nn.Module:
+    """A step to twice the size: one up-convolution, or a 1×1 convolution and a resizing.
+
+    The latter two commute: before the resizing the convolution costs a quarter. It needs no bias, since a batch
+    norm or the head follows.
+    """
+    if upsampling == "transposed":
+        return nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
+    smooth = None if upsampling == "nearest" else False
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False),
+        nn.Upsample(scale_factor=2, mode=upsampling, align_corners=smooth),
+    )
 
 
 def _stage_strides(deepest: int) -> tuple[int, ...]:
