@@ -9,7 +9,7 @@ import pytest
 from tests.samples import MS, case, machine, measurement, parity
 from unetbench import quality
 from unetbench.errors import BadInput
-from unetbench.records import Block, Case, Machine, Network, Recipe, Turn
+from unetbench.records import Block, Case, Failure, Machine, Network, Recipe, Turn
 from unetbench.reporting import advice
 from unetbench.store import writing
 
@@ -93,9 +93,15 @@ def test_results_of_this_machine_are_taken_before_any_other(quick: Path, tmp_pat
     assert told[-1].endswith("NOT this machine")
 
 
-def test_another_input_is_no_answer(quick: Path) -> None:
+def test_another_input_is_no_answer(quick: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there are: 512x512, batch 1, 1 class: ask for one of these"):
         advice.candidates([quick], advice.asked("640", 5, 50.0), quality.published, HERE)
+    failed = tmp_path / "failed.sqlite"
+    with writing(failed) as store:
+        session = store.open_session(HERE, preset="quick", images="x", command=["run"], fresh=True)
+        store.append(session.identifier, case(), Failure(stage="a", kind="crashed", message="b"))
+    with pytest.raises(BadInput, match="no result in the stores has a time yet"):
+        advice.candidates([failed], MEDIAN, quality.published, HERE)
 
 
 def _turn(order: int, ns: int) -> Turn:

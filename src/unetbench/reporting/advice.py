@@ -230,7 +230,9 @@ def _nothing(used: Sequence[Source], asked: Asked) -> str:
         for row in each.report.rows
         if row.status == "ok"
     }
-    held = "; ".join(sorted(there)[:6]) or "none with a time"
+    if not there:
+        return f"no result in the stores has a time yet, of {asked} or else: --budget 15m measures, and goes on from there."
+    held = "; ".join(sorted(there)[:6])
     return (
         f"no result is of {asked}; there are: {held}: ask for one of these, or give --budget 15m to measure."
     )

@@ -215,6 +215,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(opened: Any) -> None:
     )
     try:
         _until(opened, "return document.documentElement.clientWidth === 390")
+        opened.execute_script("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
         assert opened.execute_script("return document.documentElement.scrollWidth") == 390
         assert opened.execute_script("return document.querySelector('#results .scroll').scrollWidth") <= 390
     finally:

@@ -28,7 +28,7 @@ async function draw(place, specification, values, { renderer = "svg", onClick = 
     actions: false,
     defaultStyle: false,
     renderer,
-    config: look(),
+    config: { ...look(), aria: renderer === "svg" }, // a canvas has no points that could be read out
     tooltip: (handler, event, item, value) => tip(event, value && item.mark.marktype !== "line" ? item.datum : null),
     loader: { load: () => Promise.reject(new Error("this page loads nothing")) },
   });

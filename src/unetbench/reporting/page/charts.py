@@ -96,7 +96,10 @@ def pareto(across: str, up: str = "images_per_s", rows: Sequence[Point] | None =
     of_network: Any = {"op": "max", "field": up, "as": "own"}
     named = on_front.transform_joinaggregate([of_network], groupby=["kind", "network"])
     named = named.transform_filter(f"datum.{up} == datum.own")  # one name a network
-    names = named.mark_text(align="left", dx=9, dy=-7, fontSize=11).encode(text="network:N")
+    place: Any = {"op": "row_number", "as": "place"}
+    named = named.transform_window([place], sort=cheap_first)
+    aside: Any = alt.expr("datum.place % 2 ? -8 : 13")  # neighbours' names above and below in turn
+    names = named.mark_text(align="left", dx=9, dy=aside, fontSize=11).encode(text="network:N")
     width: Any = "container" if rows is None else 860
     return alt.LayerChart(layer=[line, dots, names], width=width, height=_HEIGHT_PX)
 

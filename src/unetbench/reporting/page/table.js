@@ -28,10 +28,10 @@ const COLUMNS = [
   { name: "images/s", key: (row) => row.images_per_s, text: fixed(1), hide: "p1", high: true },
   { name: "speed-up", key: (row) => row.speedup, cell: speedupCell, high: true, hide: "p1" },
   { name: "verdict", key: (row) => row.verdict || null, cell: verdictCell, left: true, hide: "p2", needs: (each) => each.some((row) => row.verdict) },
-  { name: "peak MB", key: (row) => row.peak_mb, text: fixed(0), hide: "p2" },
+  { name: "status", key: (row) => row.status, left: true, kind: "status", hide: "p2", needs: (each) => each.some((row) => !row.ok) },
+  { name: "peak MB", key: (row) => row.peak_mb, text: fixed(0), hide: "p4" },
   { name: "size MB", key: (row) => row.artifact_mb, text: fixed(1), hide: "p4", needs: (each) => each.some((row) => row.artifact_mb) },
   { name: "error", key: (row) => row.relative_error, text: (value) => (value === null ? "" : value.toExponential(0)), hide: "p4" },
-  { name: "status", key: (row) => row.status, left: true, kind: "status", hide: "p2" },
 ].filter((column) => !column.needs || column.needs(rows));
 
 // A long name may go on in the next line behind any of its joints.
