@@ -207,6 +207,9 @@ def _search(options: Namespace, given: list[str], store: Path, known: Source) ->
         threads=machine.threads_or_granted(options.threads),
         quality=known,
         max_latency_ms=options.max_latency,
+        max_memory_mb=options.max_memory,
+        max_size_mb=options.max_size,
+        exact_only=options.exact_only,
     )
     images = photos.folder_photos(options.images) if options.images else ()
     plan = session.Plan(cases=(), store=store, preset=search.ALONE, command=given, images=images)

@@ -84,6 +84,17 @@ def test_the_search_halves_encoders_and_ends_in_blocks() -> None:
     assert {(case.network.encoder, case.recipe.precision) for case in finalists} == {("efficientnet_b0", "int8"), ("resnet18", "int8")}  # fmt: skip
 
 
+def test_every_limit_counts_before_blocks_are_made() -> None:
+    measured = Measured()
+    _search(exact_only=True, max_latency_ms=120.0).run(measured, 60 * 60, measured.clock)
+    assert all(case.recipe.precision == "fp32" for _, cases, _ in measured.asked for case in cases)
+    large = Measured()
+    _search(max_memory_mb=1.0).run(large, 60 * 60, large.clock)
+    assert (
+        len(large.asked[2][1]) == 6
+    )  # none meets it: the best two all the same, so that it can be said by how much
+
+
 def test_it_keeps_within_the_budget() -> None:
     measured = Measured()
     _search().run(measured, 10 * 60, measured.clock)

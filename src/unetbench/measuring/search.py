@@ -56,13 +56,18 @@ class Search:
     threads: int
     quality: Callable[[str], Quality | None]  # by network
     max_latency_ms: float | None = None
+    max_memory_mb: float | None = None
+    max_size_mb: float | None = None
+    exact_only: bool = False
 
     def run(
         self, measure: Measure, budget_s: float, clock: Callable[[], float] = time.monotonic
     ) -> tuple[Result, ...]:
         """Measure within the budget and return the results of the last rung that had any."""
         began = clock()
-        kinds = one_of_each(self.recipes)
+        kinds = [
+            each for each in one_of_each(self.recipes) if not self.exact_only or each.precision == "fp32"
+        ]
         rungs: list[tuple[float, Preset, Callable[[Sequence[Result]], Sequence[Case]]]] = [
             (_FIRST_SHARE, ALONE, lambda _: self.cases(self.best_first(self.encoders), kinds[:1])),
             (_SECOND_SHARE, ALONE, lambda known: self.cases(self.better_half(known), kinds)),
@@ -100,13 +105,23 @@ class Search:
         return self.best_first(near)[: max(_FINALISTS, ceil(len(near) / 2))]
 
     def finalists(self, results: Sequence[Result]) -> list[Case]:
-        """Return the cases that have paired blocks: of the best encoders within the limit, those that meet it."""
-        limit_ms = float("inf") if self.max_latency_ms is None else self.max_latency_ms
+        """Return the cases that have paired blocks: of the best encoders within the limits, those that meet them."""
         whole = [r for r in results if r.failure is None and r.alone and r.case.recipe != REFERENCE]
-        meeting = [r for r in whole if _median_ms(r) <= limit_ms] or whole
+        meeting = [r for r in whole if self._meets(r)] or whole
         encoders = self.best_first({r.case.network.encoder for r in meeting})
         chosen = encoders[:_FINALISTS]
         return [r.case for r in meeting if r.case.network.encoder in chosen]
+
+    def _meets(self, result: Result) -> bool:
+        """Whether a case is within the limits by what it took alone; a file of no known size is no reason."""
+        measured = result.alone[-1]
+        held = [
+            (_median_ms(result), self.max_latency_ms),
+            (max(measured.peak_load_bytes, measured.peak_run_bytes) / 1e6, self.max_memory_mb),
+            ((measured.artifact_bytes or 0) / 1e6, self.max_size_mb),
+        ]
+        exact = not self.exact_only or measured.parity.measured_class == "exact"
+        return exact and all(limit is None or value <= limit for value, limit in held)
 
 
 def one_of_each(recipes: Sequence[Recipe]) -> list[Recipe]:
