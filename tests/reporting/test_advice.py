@@ -100,7 +100,8 @@ def test_another_input_is_no_answer(quick: Path, tmp_path: Path) -> None:
     with writing(failed) as store:
         session = store.open_session(HERE, preset="quick", images="x", command=["run"], fresh=True)
         store.append(session.identifier, case(), Failure(stage="a", kind="crashed", message="b"))
-    with pytest.raises(BadInput, match="no result in the stores has a time yet"):
+        store.append(session.identifier, case("resnet34"), measurement(9, waiting_share=0.5))
+    with pytest.raises(BadInput, match=r"no result in the stores has a time that counts \(1 are not quiet"):
         advice.candidates([failed], MEDIAN, quality.published, HERE)
 
 

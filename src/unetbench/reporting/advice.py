@@ -231,7 +231,9 @@ def _nothing(used: Sequence[Source], asked: Asked) -> str:
         if row.status == "ok"
     }
     if not there:
-        return f"no result in the stores has a time yet, of {asked} or else: --budget 15m measures, and goes on from there."
+        disturbed = sum(row.status == "not quiet" for each in used for row in each.report.rows)
+        why = f" ({disturbed} are not quiet: other processes disturbed them)" if disturbed else ""
+        return f"no result in the stores has a time that counts{why}: --budget 15m measures, and goes on from there."
     held = "; ".join(sorted(there)[:6])
     return (
         f"no result is of {asked}; there are: {held}: ask for one of these, or give --budget 15m to measure."
