@@ -286,3 +286,63 @@ def test_a_breakdown_is_made_where_it_is_asked_for(
     for command in (["run", str(suite)], ["tune", "resnet18", "--store", str(suite / "tuned.sqlite")]):
         main([*command, *(["--breakdown"] if asked else [])])
     assert [plan.breakdown for plan in plans] == [asked, asked]
+
+
+def test_advise_answers_from_a_store_and_says_by_its_exit_code_whether_it_could(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "known.sqlite"
+    with writing(path) as store:
+        session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+        store.append(session.identifier, case(), measurement(50))
+    assert main(["advise", "--store", str(path), "--max-latency", "60ms"]) == 0
+    assert "Best: resnet18/unet torch_eager/fp32" in capsys.readouterr().out
+    assert main(["advise", "--store", str(path), "--max-latency", "0.01s", "--max-memory", "1GiB"]) == 1
+    assert "5.00 × the limit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--max-latency", "60"], "60ms"),
+        (["--max-latency", "fast"], "60ms"),
+        (["--max-memory", "1TB"], "1GB"),
+        (["--max-size", "0MB"], "20MB"),
+        (["--percentile", "100"], "50 to 99.9"),
+        (["--percentile", "often"], "95"),
+        (["--size", "big"], "480x640"),
+        (["--quality", "none.csv"], "cannot be read"),
+        (["--budget", "soon"], "20m"),
+        (["--encoder", "no_such*", "--budget", "1m"], "list encoders"),
+        ([], "no store"),
+    ],
+)
+def test_bad_options_of_advise(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert said in _error(capsys, "advise", *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_page_and_a_parquet_file_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pandas
+
+    path = tmp_path / "known.sqlite"
+    with writing(path) as store:
+        session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+        store.append(session.identifier, case(), measurement(50))
+        store.append(session.identifier, case("vgg16"), Failure(stage="a", kind="crashed", message="b"))
+    known = ["report", "--store", str(path)]
+    assert main([*known, "--html", str(tmp_path / "page.html")]) == 0
+    assert "2 results" in capsys.readouterr().out
+    assert main([*known, "--parquet", str(tmp_path / "rows.parquet")]) == 0
+    capsys.readouterr()
+    frame = pandas.read_parquet(tmp_path / "rows.parquet")
+    assert list(frame["encoder"]) == ["resnet18", "vgg16"]
+    assert frame["median_ms"][0] == pytest.approx(50)
+    assert "add --html FILE" in _error(capsys, *known, "--store", str(path))

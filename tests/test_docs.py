@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from importlib import import_module
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
+from unetbench.cli import main
 from unetbench.reporting import report as reports
 from unetbench.store import reading
 
@@ -80,3 +82,35 @@ def test_an_upper_bound_is_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> Non
     assert bound(0, 300) == pytest.approx(1 - 0.05 ** (1 / 300), rel=1e-6)
     assert bound(3, 50) == pytest.approx(stats.beta.ppf(0.95, 4, 47), rel=1e-6)
     assert bound(5, 5) == 1.0
+
+
+EXAMPLES = [
+    (page.name, command.strip(), said)
+    for page in (ROOT / "docs" / "advise.md", ROOT / "docs" / "page.md")
+    for command, said in re.findall(
+        r"```console\n\$ ((?:[^\n]*\\\n)*[^\n]*)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
+    )
+]
+
+
+@pytest.mark.parametrize(("page", "command", "said"), EXAMPLES, ids=lambda text: text[:40])
+def test_the_examples_say_what_the_pages_show(
+    page: str,
+    command: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    words = shlex.split(command.replace("\\\n", " ").replace("/tmp/", f"{tmp_path}/"))
+    assert words[0] == "unetbench"
+    code = main(words[1:])
+    # The published store may be of the machine that the tests run on.
+    shown = capsys.readouterr().out.replace("; NOT this machine", "").replace(f"{tmp_path}/", "/tmp/")
+    assert shown == said.replace("; NOT this machine", "")
+    assert code == ("Nothing that was measured" in said)
+
+
+def test_there_are_examples() -> None:
+    assert {page for page, _, _ in EXAMPLES} == {"advise.md", "page.md"}

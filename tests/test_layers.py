@@ -76,13 +76,20 @@ def test_the_lowest_layer_imports_the_standard_library_alone(name: str) -> None:
         ("networks", ("measuring", "rewrites", "runtimes", "reporting", "store", "cli")),
         ("rewrites", ("measuring", "runtimes", "reporting", "networks", "store", "cli")),
         ("runtimes", ("measuring", "rewrites", "reporting", "networks", "store", "cli")),
-        ("measuring", ("reporting", "cli")),
+        ("measuring", ("reporting", "advisor", "cli")),
     ],
 )
 def test_imports_go_down_only(folder: str, refused: tuple[str, ...]) -> None:
     for path in sorted((SOURCE / folder).rglob("*.py")):
         upward = {name for name in _ours(path) if name.startswith(refused)}
         assert not upward, f"{_place(path)} imports {upward}"
+
+
+def test_a_choice_is_made_of_results_alone() -> None:
+    """No process, no file, no network: constraints and rows in, a ranking out."""
+    below = ("quality", "reporting.rows", "reporting.standing", "verdicts", "records", "errors")
+    for name in ("advisor.py", "tails.py"):
+        assert all(ours.startswith(below) for ours in _ours(SOURCE / name)), name
 
 
 @pytest.mark.parametrize("path", FILES, ids=_place)
@@ -102,12 +109,24 @@ def test_files_stay_small_and_say_what_they_are_for(path: Path) -> None:
 
 
 def test_the_parent_and_the_reading_side_load_nothing_heavy() -> None:
-    modules = "cli, listing, doctor, suite, store, reporting.report, reporting.table, reporting.live, reporting.charts, reporting.limits_page"
+    modules = "cli, listing, doctor, suite, store, reporting.report, reporting.table, reporting.live, reporting.charts, reporting.limits_page, "
+    modules += "advisor, quality, tails, reporting.advice, reporting.page, reporting.page.table, reporting.page.cases"
     names = [f"unetbench.{name.strip()}" for name in modules.split(",")]
     names += ["unetbench.measuring.session", "unetbench.measuring.schedule", "unetbench.measuring.breakdown"]
     code = f"import sys, {', '.join(names)}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    heavy = {*TORCH, "scipy", "altair", "vl_convert", "matplotlib", "sklearn", "pandas", "safetensors"}
+    heavy = {
+        *TORCH,
+        "scipy",
+        "altair",
+        "vl_convert",
+        "matplotlib",
+        "sklearn",
+        "pandas",
+        "safetensors",
+        "pyarrow",
+        "selenium",
+    }
     assert not heavy & set(loaded.split())
 
 

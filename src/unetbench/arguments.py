@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +15,7 @@ _DESCRIPTION = """Measure segmentation networks on this machine, truthfully.
   unetbench run benchmarks/unet_decoder      measure a suite, show the table, write the files
   unetbench report benchmarks/unet_decoder   show what was measured
   unetbench tune resnet18                    find a network's fastest recipe
+  unetbench advise --max-latency 60ms        choose a network and its recipe under constraints
   unetbench doctor                           what this machine will allow
   unetbench list encoders 'mobilenet*'       what can be named
 """
@@ -87,6 +89,14 @@ def parser() -> ArgumentParser:
     report.add_argument("--session", type=int, metavar="N", help="an earlier session (default: the latest)")
     report.add_argument("--fastest", action="store_true", help="one row a network: its fastest recipe")
     report.add_argument("--case", metavar="NAME", help="everything about one case: its proof and its costs")
+    report.add_argument("--html", type=Path, metavar="FILE", help="one page to look at, of all stores named")
+    report.add_argument("--parquet", type=Path, metavar="FILE", help="the rows as Parquet, conditions within")
+    report.add_argument(
+        "--store", action="append", metavar="FILE",
+        help="default: results/results.sqlite in the suite; several with --html",
+    )  # fmt: skip
+
+    _advise(commands.add_parser("advise", help="constraints in, a ranked choice out"))
 
     compare = commands.add_parser("compare", help="two stores, or two recipes within one: verdicts")
     compare.add_argument("first", help="a store, FILE or FILE@SESSION, or a recipe")
@@ -108,7 +118,7 @@ def parser() -> ArgumentParser:
         command.add_argument(
             "--breakdown", action="store_true", help="then show where the fastest recipes' time goes, and the machine's limits",
         )  # fmt: skip
-    for command in (run, report, compare):
+    for command in (run, compare):
         command.add_argument("--store", metavar="FILE", help="default: results/results.sqlite in the suite")
     for command in (run, report):
         command.add_argument("--out", type=Path, metavar="DIR", help="where CSV, Markdown and chart go")
@@ -121,6 +131,55 @@ def parser() -> ArgumentParser:
 
     commands.add_parser("doctor", help="what this machine will allow")
     return whole
+
+
+def _advise(advise: ArgumentParser) -> None:
+    advise.add_argument("--size", default="512x512", help="N or HxW, in pixels (default 512x512)")
+    advise.add_argument("--classes", type=_positive, default=1, help="classes of the head (default 1)")
+    advise.add_argument("--max-latency", type=_milliseconds, metavar="TIME", help="of a run, as 60ms or 0.1s")
+    advise.add_argument(
+        "--percentile", type=_percentile, default=50.0, metavar="N", help="at which that counts (default 50)"
+    )
+    advise.add_argument("--max-memory", type=_megabytes, metavar="SIZE", help="of its process, as 1GB")
+    advise.add_argument("--max-size", type=_megabytes, metavar="SIZE", help="of the files it loads, as 20MB")
+    advise.add_argument("--exact-only", action="store_true", help="only answers as exact as eager fp32's")
+    advise.add_argument("--encoder", metavar="PATTERN", help="such as 'mobilenet*'")
+    advise.add_argument("--quality", type=Path, metavar="CSV", help="your own: lines of network,value")
+    advise.add_argument(
+        "--store", type=Path, action="append", metavar="FILE",
+        help="results to choose among; repeatable (default: ./advised.sqlite)",
+    )  # fmt: skip
+    advise.add_argument("--budget", metavar="TIME", help="measure what is missing within it, as 15m")
+    advise.add_argument("--threads", type=_positive, help="of what is measured; default: the cores granted")
+    advise.add_argument("--images", type=Path, metavar="DIR", help="your own photographs as input")
+
+
+def _milliseconds(text: str) -> float:
+    return _amount(text, {"ms": 1.0, "s": 1000.0, "us": 0.001}, "time: give it as 60ms or 0.1s")
+
+
+def _megabytes(text: str) -> float:
+    units = {"KB": 1e-3, "MB": 1.0, "GB": 1e3, "KIB": 2**10 / 1e6, "MIB": 2**20 / 1e6, "GIB": 2**30 / 1e6}
+    return _amount(text.upper(), units, "size: give it as 20MB or 1GB")
+
+
+def _percentile(text: str) -> float:
+    percentile = _amount(text.removeprefix("p") + "%", {"%": 1.0}, "percentile: give it as 95")
+    if not 50.0 <= percentile <= 99.9:
+        raise BadInput(f"percentile {text!r} is out of range: it takes 50 to 99.9.")
+    return percentile
+
+
+def _amount(text: str, units: Mapping[str, float], what: str) -> float:
+    number = text.strip().rstrip("".join(units))
+    unit = text.strip()[len(number) :]
+    try:
+        value = float(number) * units[unit]
+    except (KeyError, ValueError):
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise BadInput(f"{text!r} is no {what}.")
+    return value
 
 
 def _share(text: str) -> float:

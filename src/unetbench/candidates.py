@@ -1,4 +1,4 @@
-"""Which recipes are worth trying on a network: the search space of `tune`, from what discovery finds.
+"""What is worth trying: the recipes that `tune` searches, from what discovery finds, and the encoders of `advise`.
 
 A runtime's file says what matters to it: `WORTH_TRYING` (the option values to search, where not its
 defaults alone), `KEEPS_LAYOUT` (the weights' memory layout reaches its kernels), `FIRST_HALF` (the options with
@@ -8,10 +8,11 @@ timing is known here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from fnmatch import fnmatchcase
 from itertools import product
 
-from unetbench import machine, parts
+from unetbench import machine, parts, suite
 from unetbench.errors import BadInput, unknown
 from unetbench.records import REFERENCE, Choice, Recipe
 
@@ -24,6 +25,33 @@ _FOLDS = (
     _HEAD_FOLDED,
     ("reparameterize", "fold_batchnorm", "fold_head", "fold_upconv"),
 )
+
+# From fast to accurate, one of each kind; `benchmarks/recipes` has the recipes of most of them.
+_ENCODERS = (
+    "mobilenetv4_conv_small", "mobileone_s0", "regnetx_004", "repvgg_a0", "resnet18", "mobilenetv4_conv_medium",
+    "efficientnet_b0", "edgenext_small", "resnet34", "convnextv2_atto",
+)  # fmt: skip
+_MOST_ENCODERS = 40  # that a search begins with: each takes some 20 s under its first recipe
+
+
+def encoders(pattern: str | None, known: Callable[[str], bool]) -> tuple[str, ...]:
+    """Return the encoders to search: a short list, or those of timm that match and whose quality is known.
+
+    Raises: BadInput where none or too many are meant.
+    """
+    if pattern is None:
+        return _ENCODERS
+    names = suite.encoder_tags()
+    if pattern.partition(".")[0] in names:
+        suite.check_encoder(pattern)
+        return (pattern,)
+    found = tuple(name for name in names if fnmatchcase(name, pattern) and known(name))
+    if not 0 < len(found) <= _MOST_ENCODERS:
+        raise BadInput(
+            f"--encoder {pattern!r} matches {len(found)} encoders of known quality, and 1 to {_MOST_ENCODERS} can be "
+            "searched: give another pattern; `unetbench list encoders PATTERN` shows what matches."
+        )
+    return found
 
 
 def recipes(runtimes: Collection[str] = (), precisions: Collection[str] = ()) -> tuple[Recipe, ...]:

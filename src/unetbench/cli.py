@@ -11,9 +11,13 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unetbench import arguments as accepted
 from unetbench.errors import BadInput, UnetbenchError
+
+if TYPE_CHECKING:
+    from unetbench.quality import Source
 
 _INTERRUPTED = 130
 _ROWS = 200  # of a table in a terminal: nobody reads more there, and drawing thousands takes seconds
@@ -130,7 +134,15 @@ def _tune(options: Namespace, given: list[str]) -> int:
 
 
 def _report(options: Namespace, given: list[str]) -> int:
-    _show(options)
+    if options.html is None and len(options.store or ()) > 1:
+        raise BadInput("several stores go on one page: add --html FILE, or bring them together by `merge`.")
+    if options.html is None:
+        _show(options)
+        return 0
+    from unetbench.reporting import page
+
+    count = page.write(map(Path, options.store or [_store(options)]), options.html, session=options.session)
+    print(f"wrote {options.html}: {count} results")
     return 0
 
 
@@ -149,6 +161,10 @@ def _show(options: Namespace) -> None:
             for heading, text in reports.certificate(store, report, options.case):
                 print(f"{heading:12} {text}".rstrip())
             return
+    if getattr(options, "parquet", None):
+        reports.write_parquet(report, options.parquet)
+        print(f"wrote {options.parquet}")
+        return
     console = Console()
     rows = fastest_per_network(report.rows) if getattr(options, "fastest", False) else report.shown
     console.print(terminal_table(rows[:_ROWS], title=report.title, width=console.width))
@@ -159,6 +175,49 @@ def _show(options: Namespace) -> None:
     if options.out is not None or options.command == "run":
         written = reports.write_files(report, options.out or path.parent)
         console.print(f"wrote {', '.join(map(str, written))}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _advise(options: Namespace, given: list[str]) -> int:
+    from unetbench import machine, quality
+    from unetbench.reporting import advice
+
+    known = quality.published if options.quality is None else quality.from_csv(options.quality)
+    asked = advice.asked(options.size, options.classes, options.percentile)
+    limits = (options.max_latency, options.max_memory, options.max_size, options.exact_only, options.encoder)
+    stores = options.store or [Path("advised.sqlite")]
+    if options.budget is not None:
+        _search(options, given, stores[-1], known)
+    found, conditions = advice.candidates(stores, asked, known, machine.machine())
+    told = advice.advised(found, limits, own_quality=options.quality is not None)
+    for line in advice.lines(told, asked, conditions):
+        print(line)
+    return 0 if told.ranked else 1
+
+
+def _search(options: Namespace, given: list[str], store: Path, known: Source) -> None:
+    from rich.console import Console
+
+    from unetbench import candidates, machine, photos, suite
+    from unetbench.measuring import preset as presets
+    from unetbench.measuring import search, session
+    from unetbench.reporting import live
+
+    wish = search.Search(
+        encoders=candidates.encoders(options.encoder, lambda name: known(f"{name}/unet") is not None),
+        recipes=candidates.recipes(),
+        axes=suite.Suite(sizes=(options.size,), classes=options.classes),
+        threads=machine.threads_or_granted(options.threads),
+        quality=known,
+        max_latency_ms=options.max_latency,
+        max_memory_mb=options.max_memory,
+        max_size_mb=options.max_size,
+        exact_only=options.exact_only,
+    )
+    images = photos.folder_photos(options.images) if options.images else ()
+    plan = session.Plan(cases=(), store=store, preset=search.ALONE, command=given, images=images)
+    observer = partial(live.observer, console=Console(), write=_line, title="Searching")
+    store.parent.mkdir(parents=True, exist_ok=True)
+    search.search(wish, plan, observer, presets.budget_s(options.budget))
 
 
 def _compare(options: Namespace, given: list[str]) -> int:
@@ -232,8 +291,8 @@ def _cases(options: Namespace):  # type: ignore[no-untyped-def]
 
 
 def _store(options: Namespace) -> Path:
-    if options.store is not None:
-        return Path(options.store)
+    if options.store:
+        return Path(options.store[0] if isinstance(options.store, list) else options.store)
     suite: Path = options.suite
     return (suite if suite.is_dir() else suite.parent) / "results" / "results.sqlite"
 
@@ -250,6 +309,7 @@ _COMMANDS: dict[str, Callable[[Namespace, list[str]], int]] = {
     "run": _run,
     "tune": _tune,
     "report": _report,
+    "advise": _advise,
     "compare": _compare,
     "recover": _recover,
     "merge": _merge,

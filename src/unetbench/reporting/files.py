@@ -1,4 +1,4 @@
-"""Rows to files: results.csv and results.md, and nothing half-written."""
+"""Rows to files: CSV, Markdown and Parquet, and nothing half-written."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import contextlib
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from unetbench.errors import StoreError
+from unetbench.errors import MissingPackage, StoreError
 from unetbench.reporting.rows import Row
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t")  # a spreadsheet would execute such a cell
@@ -45,7 +45,34 @@ def markdown_text(
     return "\n".join(lines).rstrip() + "\n"
 
 
+def parquet_bytes(rows: Sequence[Row], conditions: Mapping[str, str]) -> bytes:
+    """Return the rows as a Parquet file, with what must stand beside them as its metadata.
+
+    Raises: MissingPackage where pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingPackage(
+            "Parquet needs pyarrow: install it with `uv pip install unetbench[parquet]`, or take results.csv of --out."
+        ) from error
+    kinds = {"str": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64()}
+    schema = pyarrow.schema(
+        [(each.name, kinds[str(each.type).partition(" ")[0]]) for each in fields(Row)],
+        metadata=dict(conditions),
+    )
+    stream = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist([columns(row) for row in rows], schema=schema), stream)
+    return stream.getvalue()
+
+
 def write_text(path: Path, text: str) -> None:
+    """Write a text as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: to a temporary file, synced, then renamed.
 
     Raises: StoreError where the folder cannot be written.
@@ -53,8 +80,8 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+        with temporary.open("wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

@@ -223,6 +223,12 @@ def _write_limits(report: Report, folder: Path, *, chart: bool) -> list[Path]:
     return written
 
 
+def write_parquet(report: Report, path: Path) -> None:
+    """Write the rows as one Parquet file, the conditions in its metadata. Raises: as `files.parquet_bytes`."""
+    beside = {"title": report.title, "conditions": report.conditions(), "notes": "\n".join(report.notes())}
+    files.write_bytes(path, files.parquet_bytes(report.rows, beside))
+
+
 def markdown(report: Report, *, fastest: bool = False) -> str:
     """Return the table in Markdown with its conditions and notes.
 

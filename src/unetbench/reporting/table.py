@@ -17,6 +17,8 @@ from unetbench.reporting.rows import Row
 _OF_BLOCKS = ("rank", "99 % ms", "speed-up interval", "verdict")  # columns that need paired blocks
 _OF_ONE_PROCESS = "25–75 % ms"  # stands in their place where there are none
 _OF_SEVERAL = "winner"  # stands where several recipes compete with the reference
+_EIGHTHS = "▏▎▍▌▋▊▉█"
+_BAR = 14  # characters of the slowest row's bar, where the terminal has them to spare
 _SAID_ONCE = ("decoder", "size")  # columns that stand above the table where all rows agree
 _OF_DECODERS = ("dec. M", "dec. %")  # columns of a table that compares decoders
 
@@ -129,10 +131,24 @@ def terminal_table(rows: Sequence[Row], *, title: str, width: int, most: int | N
         leaving = max(columns, key=lambda column: column.leaves)
         columns.remove(leaving)
         left_out.append(leaving.name)
+    if not left_out and _table_width([*columns, bar := _bars(rows)], rows) <= width:
+        columns.insert([column.name for column in columns].index("median ms") + 1, bar)
     caption = [f"{letter}  {recipe}" for recipe, letter in legend.items()]
     if left_out:
         caption.append(f"not shown at this width: {', '.join(reversed(left_out))}")
     return _table(columns, rows[:most], title=title, caption="\n".join(caption))
+
+
+def _bars(rows: Sequence[Row]) -> Column:
+    """A chart within the table: each time as a bar, the slowest the longest."""
+    slowest = max((row.median_ms for row in rows if row.median_ms), default=1.0)
+
+    def bar(row: Row) -> str:
+        eighths = round(8 * _BAR * (row.median_ms or 0.0) / slowest)
+        rest = _EIGHTHS[eighths % 8 - 1] if eighths % 8 else ""
+        return "█" * (eighths // 8) + rest
+
+    return Column(name="of the slowest", text=bar, leaves=14, left=True)
 
 
 def shorter_encoders(rows: Sequence[Row]) -> dict[str, str]:

@@ -1,0 +1,143 @@
+"""What `advise` measures within a budget: successive halving over encoders, then over their recipes.
+
+First every encoder under one recipe, alone; the better half of those that may meet the limit then under one recipe of
+each runtime and precision; the best of these in paired blocks, with halving. What is chosen by is no part of
+what is stated, and what was measured stays in the store: the same command goes on from there.
+Source: Jamieson and Talwalkar, AISTATS 2016, arXiv 1502.07943.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+from unetbench.measuring import session
+from unetbench.measuring.preset import TUNE, Preset
+from unetbench.measuring.schedule import Observer
+from unetbench.quality import Quality
+from unetbench.records import REFERENCE, Case, Recipe, Result
+from unetbench.stats import summary
+from unetbench.suite import Suite
+
+ALONE = replace(TUNE, looks=())  # the same session as the blocks that follow
+_FIRST_SHARE, _SECOND_SHARE = 0.35, 0.75  # of the budget, at the end of the first two rungs
+_MOST_GAIN = 4.0  # int8 over fp32 in the published ablation: what is slower cannot be made fast enough
+_FINALISTS = 2  # networks in paired blocks: 8 blocks of one take minutes
+# Which runtime tries an encoder first: the fastest in fp32 over eight networks in the published ablation.
+_FIRST = ("openvino", "onnxruntime", "torch_compile", "mnn", "ncnn", "torch_eager")
+
+Measure = Callable[[Sequence[Case], Preset, float], Sequence[Result]]  # within so many seconds
+
+
+def search(
+    wish: Search, plan: session.Plan, observer: Callable[..., Observer], budget_s: float
+) -> tuple[Result, ...]:
+    """Measure what a wish needs, each rung as the plan says, and return the results of the last one.
+
+    Raises: as `session.run`.
+    """
+
+    def measure(cases: Sequence[Case], preset: Preset, seconds: float) -> Sequence[Result]:
+        rung = replace(plan, cases=cases, preset=preset, budget_s=seconds, halving=bool(preset.looks))
+        return session.run(rung, observer)
+
+    return wish.run(measure, budget_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What to search, and what a better encoder is."""
+
+    encoders: Sequence[str]
+    recipes: Sequence[Recipe]
+    axes: Suite  # the input, the classes and the weights
+    threads: int
+    quality: Callable[[str], Quality | None]  # by network
+    max_latency_ms: float | None = None
+    max_memory_mb: float | None = None
+    max_size_mb: float | None = None
+    exact_only: bool = False
+
+    def run(
+        self, measure: Measure, budget_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> tuple[Result, ...]:
+        """Measure within the budget and return the results of the last rung that had any."""
+        began = clock()
+        kinds = [
+            each for each in one_of_each(self.recipes) if not self.exact_only or each.precision == "fp32"
+        ]
+        rungs: list[tuple[float, Preset, Callable[[Sequence[Result]], Sequence[Case]]]] = [
+            (_FIRST_SHARE, ALONE, lambda _: self.cases(self.best_first(self.encoders), kinds[:1])),
+            (_SECOND_SHARE, ALONE, lambda known: self.cases(self.better_half(known), kinds)),
+            (1.0, TUNE, self.finalists),
+        ]
+        known: list[Result] = []
+        for share, preset, choose in rungs:
+            cases = choose(known)
+            left_s = share * budget_s - (clock() - began)
+            if cases and left_s > 0:
+                known = list(measure(cases, preset, left_s)) or known
+        return tuple(known)
+
+    def cases(self, encoders: Sequence[str], recipes: Sequence[Recipe]) -> Sequence[Case]:
+        """Return encoders × recipes, every encoder's first recipe before any second one."""
+        if not encoders:
+            return ()
+        names = tuple(map(str, recipes))
+        return replace(self.axes, encoders=tuple(encoders), recipes=names).cases(self.threads)
+
+    def best_first(self, encoders: Iterable[str]) -> list[str]:
+        """Return encoders by quality; one of unknown quality comes last."""
+        return sorted(encoders, key=self._value, reverse=True)
+
+    def _value(self, encoder: str) -> float:
+        found = self.quality(f"{encoder}/{self.axes.decoders[0]}")
+        return found.value if found else float("-inf")
+
+    def better_half(self, results: Sequence[Result]) -> list[str]:
+        """Return the encoders to go on with: of those that may come within the limit the half with the best quality."""
+        limit_ms = float("inf") if self.max_latency_ms is None else self.max_latency_ms * _MOST_GAIN
+        times = {r.case.network.encoder: _median_ms(r) for r in results if r.failure is None and r.alone}
+        near = [encoder for encoder, ms in times.items() if ms <= limit_ms]
+        near = near or sorted(times, key=times.__getitem__)[:_FINALISTS]
+        return self.best_first(near)[: max(_FINALISTS, ceil(len(near) / 2))]
+
+    def finalists(self, results: Sequence[Result]) -> list[Case]:
+        """Return the cases that have paired blocks: of the best encoders within the limits, those that meet them."""
+        whole = [r for r in results if r.failure is None and r.alone and r.case.recipe != REFERENCE]
+        meeting = [r for r in whole if self._meets(r)] or whole
+        encoders = self.best_first({r.case.network.encoder for r in meeting})
+        chosen = encoders[:_FINALISTS]
+        return [r.case for r in meeting if r.case.network.encoder in chosen]
+
+    def _meets(self, result: Result) -> bool:
+        """Whether a case is within the limits by what it took alone; a file of no known size is no reason."""
+        measured = result.alone[-1]
+        held = [
+            (_median_ms(result), self.max_latency_ms),
+            (max(measured.peak_load_bytes, measured.peak_run_bytes) / 1e6, self.max_memory_mb),
+            ((measured.artifact_bytes or 0) / 1e6, self.max_size_mb),
+        ]
+        exact = not self.exact_only or measured.parity.measured_class == "exact"
+        return exact and all(limit is None or value <= limit for value, limit in held)
+
+
+def one_of_each(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """Return one recipe of each runtime and precision, that with which encoders are tried first in front."""
+    found: dict[tuple[str, str], Recipe] = {}
+    for recipe in recipes:
+        if recipe.decoder_runtime is None and recipe != REFERENCE and len(recipe.rewrites) > 1:
+            found.setdefault((recipe.runtime.name, recipe.precision), recipe)
+    for recipe in recipes:  # runtimes of which none has several rewrites
+        if recipe.decoder_runtime is None:
+            found.setdefault((recipe.runtime.name, recipe.precision), recipe)
+    order = {name: place for place, name in enumerate(_FIRST)}
+    return sorted(
+        found.values(), key=lambda each: (each.precision != "fp32", order.get(each.runtime.name, len(order)))
+    )
+
+
+def _median_ms(result: Result) -> float:
+    return summary(result.alone[-1].run_ns).median_ms

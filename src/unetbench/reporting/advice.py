@@ -1,0 +1,240 @@
+"""Stores to the candidates of a choice, and the choice to lines: winner, ties, costs, doubts, conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from unetbench import advisor
+from unetbench.advisor import Advice, Candidate, Constraint, Latency
+from unetbench.errors import BadInput
+from unetbench.quality import SAME_ACCURACY
+from unetbench.quality import Source as QualitySource
+from unetbench.records import Machine, Result, Session
+from unetbench.reporting.page import Source, source
+from unetbench.reporting.rows import Row
+from unetbench.reporting.table import milliseconds
+from unetbench.store import reading
+from unetbench.suite import parse_size
+from unetbench.tails import tail
+
+_MEDIAN = 50.0
+_SHOWN = 5  # of those that follow: a choice is short
+_ALONE = "one process alone says about how fast, and no more"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The question: the input that is meant, and at which percentile its time counts."""
+
+    size: str  # HxW
+    classes: int
+    percentile: float = _MEDIAN
+    batch: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.size}, batch {self.batch}, {self.classes} class{'es' if self.classes > 1 else ''}"
+
+    @property
+    def time(self) -> str:
+        return "median" if self.percentile == _MEDIAN else f"p{self.percentile:g}"
+
+
+def asked(size: str, classes: int, percentile: float) -> Asked:
+    """Return the question in the stores' words. Raises: BadInput for a size that is none."""
+    height, width = parse_size(size)
+    return Asked(size=f"{height}x{width}", classes=classes, percentile=percentile)
+
+
+def advised(found: Sequence[Candidate], limits: tuple[Any, ...], *, own_quality: bool) -> Advice:
+    """Return the choice under limits as `advisor.constraints` takes them; one's own figures are taken exactly."""
+    wanted = advisor.constraints(*limits)
+    return advisor.advice(found, wanted, same=0.0 if own_quality else SAME_ACCURACY)
+
+
+def candidates(
+    paths: Sequence[Path], asked: Asked, quality: QualitySource, here: Machine
+) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """Return the measured cases that answer a question, on one machine, and the conditions of each session.
+
+    Results of this machine are taken where there are some, else those of the machine that came last.
+    Raises: BadInput where no result is of that input.
+    """
+    every = [each for path in paths for each in _sessions(path)]
+    if not every:
+        raise BadInput("the stores hold no session yet: give --budget 15m to measure.")
+    own = [each for each in every if not each.report.session.machine.differs_from(here)]
+    machine = here if own else every[-1].report.session.machine
+    used = own or [each for each in every if not each.report.session.machine.differs_from(machine)]
+    found: dict[str, Candidate] = {}
+    for each in used:
+        for candidate in _of_session(each, asked, quality):
+            known = found.get(candidate.row.case)
+            if known is None or (known.row.blocks or 0) <= (candidate.row.blocks or 0):
+                found[candidate.row.case] = candidate
+    if not found:
+        raise BadInput(_nothing(used, asked))
+    named = {candidate.session for candidate in found.values()}
+    conditions = [
+        f"{_name(each)}, preset {each.report.session.preset}: {each.report.conditions()}"
+        + ("" if own else "; NOT this machine")
+        for each in used
+        if _name(each) in named
+    ]
+    return tuple(found.values()), tuple(conditions)
+
+
+def lines(told: Advice, asked: Asked, conditions: Sequence[str]) -> Iterator[str]:
+    """Return the choice as it is printed, with what it was chosen by and under which conditions."""
+    yield "Chosen by quality first, then by speed; an exact or near answer before an approximate one."
+    yield (
+        "Quality: your own figures."
+        if not told.same
+        else f"Quality: published ImageNet accuracy of the encoder, a proxy: networks within {told.same:g} points count "
+        "as equally good. --quality CSV takes your own figures."
+    )
+    yield f"Asked: {asked}{''.join(f', {_given(each)}' for each in told.wanted)}; time: {asked.time} of a run. {told.considered} cases were measured."
+    yield from (_infeasible(told, asked) if not told.ranked else _choice(told, asked))
+    yield "Conditions:"
+    yield from (f"  {line}" for line in conditions)
+
+
+def _choice(told: Advice, asked: Asked) -> Iterator[str]:
+    first, *others = told.ranked
+    yield ""
+    yield from _case("Best", first, asked)
+    limit = next((each.limit for each in told.wanted if each.option == "--max-latency"), None)
+    doubt = advisor.doubt(first, limit)
+    if doubt:
+        yield f"    not sure: {doubt}; --budget 15m measures it further"
+    elif limit is not None:
+        yield "    sure: the whole interval of its time is within the limit"
+    for each in told.tied:
+        yield from _case("As good, and not told apart in speed", each, asked)
+    rest = [each for each in others if each not in told.tied]
+    if rest:
+        yield "Then, in this order:" + ("" if told.tied else _no_verdicts(first, rest))
+        for each in rest[:_SHOWN]:
+            yield f"  {each.network} {each.row.recipe}: {_figures(each, asked)}"
+        if len(rest) > _SHOWN:
+            yield f"  and {len(rest) - _SHOWN} more that meet everything"
+    for constraint, without in told.costs:
+        same = without is first
+        said = "the same" if same else f"{without.network} {without.row.recipe}: {_figures(without, asked)}"
+        yield f"Without {_given(constraint)}: {said}"
+
+
+def _no_verdicts(first: Candidate, rest: Sequence[Candidate]) -> str:
+    known = [each for each in rest if advisor.told_apart(first, each) is not None]
+    return "" if known else " (no paired blocks: which of two near ones is faster is not known)"
+
+
+def _infeasible(told: Advice, asked: Asked) -> Iterator[str]:
+    yield ""
+    yield "Nothing that was measured meets all of this."
+    for each in told.shortfalls:
+        constraint, best = each.constraint, each.best
+        where = "fails by itself" if each.alone else "cannot be met together with the others"
+        if best is None or constraint.value is None:
+            yield f"  {constraint.option} {where}: no measured case is one"
+        elif constraint.limit is None:
+            yield f"  {constraint.option} {where}: the nearest has an error of {constraint.value(best):.0e}, {_named(best)}"
+        else:
+            at_best = constraint.value(best)
+            yield (
+                f"  {_given(constraint)} {where}: {at_best:.4g} {constraint.unit} at best, "
+                f"{at_best / constraint.limit:.2f} × the limit, {_named(best)}: {_figures(best, asked)}"
+            )
+
+
+def _case(heading: str, candidate: Candidate, asked: Asked) -> Iterator[str]:
+    row = candidate.row
+    yield f"{heading}: {_named(candidate)}"
+    yield f"    {_figures(candidate, asked)}"
+    agreement = "" if row.agreement is None else f", same class as fp64 on {row.agreement:.2%} of the pixels"
+    yield f"    answer {row.measured_class}: relative error {row.relative_error:.0e}{agreement}"
+    if row.measured_class == "approximate" and candidate.quality is not None:
+        yield "    its quality is that of the exact form: what this precision costs your data is not known here"
+    yield f"    {candidate.quality.told if candidate.quality else 'quality not known'}; measured in {candidate.session}"
+
+
+def _figures(candidate: Candidate, asked: Asked) -> str:
+    time = candidate.latency
+    unsure = "about " if time.doubt else ""
+    name = "slowest run" if time.doubt and asked.percentile != _MEDIAN else asked.time
+    high = "" if time.high_ms is None else f" (at most {milliseconds(time.high_ms)})"
+    weights = " of weights" if candidate.row.artifact_mb is None else ""
+    quality = "" if candidate.quality is None else f", quality {candidate.quality.value:.4g}"
+    return (
+        f"{name} {unsure}{milliseconds(time.value_ms)} ms{high}, {candidate.memory_mb:.0f} MB of memory, "
+        f"{candidate.size_mb:.1f} MB{weights}{quality}"
+    )
+
+
+def _named(candidate: Candidate) -> str:
+    return f"{candidate.network} {candidate.row.recipe}, {candidate.row.threads} threads"
+
+
+def _given(constraint: Constraint) -> str:
+    return constraint.option + (
+        "" if constraint.limit is None else f" {constraint.limit:g} {constraint.unit}"
+    )
+
+
+def _of_session(each: Source, asked: Asked, quality: QualitySource) -> Iterator[Candidate]:
+    results = {result.key: result for result in each.results}
+    for row in each.report.rows:
+        meant = (row.size, row.classes, row.batch) == (asked.size, asked.classes, asked.batch)
+        if meant and row.status == "ok":
+            yield Candidate(
+                row=row,
+                latency=_latency(results[row.case], row, asked),
+                quality=quality(f"{row.encoder}/{row.decoder}"),
+                said=each.report.said,
+                session=_name(each),
+            )
+
+
+def _latency(result: Result, row: Row, asked: Asked) -> Latency:
+    assert row.median_ms is not None
+    if asked.percentile == _MEDIAN:
+        known = row.interval_high_ms is not None
+        return Latency(value_ms=row.median_ms, high_ms=row.interval_high_ms, doubt="" if known else _ALONE)
+    processes = [[ns for turn in turns for ns in turn.run_ns] for turns in result.turns.values()]
+    found = tail(processes or [result.alone[-1].run_ns], asked.percentile / 100)
+    if found.value_ms is None:
+        doubt = (
+            f"{asked.time} cannot be told from {found.runs} runs, worth {found.effective:.0f} independent ones: "
+            f"{found.needed} are needed; it is judged by the slowest"
+        )
+        return Latency(value_ms=found.slowest_ms, doubt=doubt)
+    return Latency(value_ms=found.value_ms, high_ms=found.upper_ms)
+
+
+def _sessions(path: Path) -> list[Source]:
+    with reading(path) as store:
+        return [source(store, session=each.identifier) for each in store.sessions()]
+
+
+def _name(each: Source) -> str:
+    session: Session = each.report.session
+    return f"{each.label} session {session.identifier}"
+
+
+def _nothing(used: Sequence[Source], asked: Asked) -> str:
+    there = {
+        str(replace(asked, size=row.size, classes=row.classes, batch=row.batch))
+        for each in used
+        for row in each.report.rows
+        if row.status == "ok"
+    }
+    if not there:
+        disturbed = sum(row.status == "not quiet" for each in used for row in each.report.rows)
+        why = f" ({disturbed} are not quiet: other processes disturbed them)" if disturbed else ""
+        return f"no result in the stores has a time that counts{why}: --budget 15m measures, and goes on from there."
+    held = "; ".join(sorted(there)[:6])
+    return (
+        f"no result is of {asked}; there are: {held}: ask for one of these, or give --budget 15m to measure."
+    )
