@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from unetbench import __version__
 from unetbench.errors import BadInput
@@ -14,6 +14,9 @@ _DESCRIPTION = """Measure segmentation networks on this machine, truthfully.
   unetbench run benchmarks/unet_decoder      measure a suite, show the table, write the files
   unetbench report benchmarks/unet_decoder   show what was measured
   unetbench tune resnet18                    find a network's fastest recipe
+  unetbench export resnet18 --recipe openvino/fp32 -o bundle   a folder that runs elsewhere
+  unetbench verify bundle                    does it do the same on this machine?
+  unetbench predict bundle photos -o masks   whole images through it
   unetbench doctor                           what this machine will allow
   unetbench list encoders 'mobilenet*'       what can be named
 """
@@ -102,6 +105,8 @@ def parser() -> ArgumentParser:
     merge.add_argument("stores", type=Path, nargs="+", metavar="STORE")
     merge.add_argument("-o", "--out", type=Path, required=True, metavar="NEW", help="a new file")
 
+    _deploying(commands)
+
     for command in (run, report, compare):
         command.add_argument("--store", metavar="FILE", help="default: results/results.sqlite in the suite")
     for command in (run, report):
@@ -115,6 +120,59 @@ def parser() -> ArgumentParser:
 
     commands.add_parser("doctor", help="what this machine will allow")
     return whole
+
+
+def _deploying(commands: Any) -> None:
+    """The verbs of a network that leaves: export, verify, predict."""
+    export = commands.add_parser("export", help="write a folder that runs on another machine")
+    export.add_argument("network", help="an encoder, or encoder/decoder")
+    export.add_argument("--recipe", required=True, help="runtime/precision+rewrite, as `tune` found it")
+    export.add_argument(
+        "--weights", default="random", help="a checkpoint; random or pretrained (default random)"
+    )
+    export.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="a new folder")
+    export.add_argument("--size", default="512x512", help="of a tile: N or HxW, in pixels (default 512x512)")
+    export.add_argument("--classes", type=_positive, default=1, help="classes of the head (default 1)")
+    export.add_argument("--threads", type=_positive, help="default: the cores that the machine grants")
+    export.add_argument("--images", type=Path, metavar="DIR", help="your own photographs for the test input")
+    export.add_argument(
+        "--store", type=Path, metavar="FILE", help="take the time from a run, not measured now"
+    )
+    export.add_argument("--onnx", action="store_true", help="plain ONNX too, for any other consumer")
+
+    verify = commands.add_parser("verify", help="does a bundle do the same on this machine?")
+    verify.add_argument("bundle", type=Path, help="a folder that `export` wrote")
+    verify.add_argument("--threads", type=_positive, help="default: the bundle's, as far as there are cores")
+    verify.add_argument(
+        "--fingerprint", metavar="HEX", help="refuse any other bundle than the one that was told"
+    )
+
+    predict = commands.add_parser("predict", help="segment whole images with a bundle")
+    predict.add_argument("bundle", type=Path, help="a folder that `export` wrote")
+    predict.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them"
+    )
+    predict.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="where masks go")
+    predict.add_argument(
+        "--overlap", type=_share, metavar="50%", help="of neighbouring tiles (default: the bundle's)"
+    )
+    predict.add_argument("--memory", type=_bytes, metavar="SIZE", help="for an image's buffers (default 1GB)")
+    predict.add_argument(
+        "--format", metavar="png|tiff", help="of masks (default: PNG, TIFF for stacks and over 100 MP)"
+    )
+    predict.add_argument("--threads", type=_positive, help="default: the bundle's, as far as there are cores")
+
+
+def _bytes(text: str) -> int:
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+    number, unit = (text[:-2], text[-2:].upper()) if text[-2:].upper() in units else (text, "")
+    try:
+        size = float(number) * units.get(unit, 1)
+    except ValueError:
+        size = 0.0
+    if not 1.0 <= size < 1e15:
+        raise BadInput(f"{text!r} is no size: give it as 512MB or 2GB.")
+    return round(size)
 
 
 def _share(text: str) -> float:

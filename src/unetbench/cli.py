@@ -1,6 +1,6 @@
 """The command line: parse, call one function, print, exit code. Nothing is computed here.
 
-Exit codes: 0 all ran, 1 some rows failed (compare: something is slower), 2 bad input, 130 interrupted.
+Exit codes: 0 all ran, 1 some rows or images failed (compare: something is slower; verify: not the same here), 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from unetbench import arguments as accepted
 from unetbench.errors import BadInput, UnetbenchError
@@ -211,6 +212,12 @@ def _doctor(options: Namespace, given: list[str]) -> int:
     return 0
 
 
+def _deploy(options: Namespace, given: list[str]) -> int:
+    from unetbench.deploy import commands
+
+    return commands.COMMANDS[options.command](options, _line, partial(_line, file=sys.stderr))
+
+
 def _cases(options: Namespace):  # type: ignore[no-untyped-def]
     from unetbench import machine, suite
 
@@ -236,8 +243,8 @@ def _store(options: Namespace) -> Path:
     return (suite if suite.is_dir() else suite.parent) / "results" / "results.sqlite"
 
 
-def _line(text: str) -> None:
-    print(text, flush=True)
+def _line(text: str, file: TextIO | None = None) -> None:
+    print(text, file=file, flush=True)
 
 
 def _interrupt(*_: object) -> None:
@@ -251,6 +258,9 @@ _COMMANDS: dict[str, Callable[[Namespace, list[str]], int]] = {
     "compare": _compare,
     "recover": _recover,
     "merge": _merge,
+    "export": _deploy,
+    "verify": _deploy,
+    "predict": _deploy,
     "list": _list,
     "doctor": _doctor,
 }

@@ -53,6 +53,25 @@ def answers(folder: Path) -> tuple[Floats, tuple[float, ...]]:
     return np.load(folder / "answers.npy", allow_pickle=False), tuple(facts["eager_relative_errors"])
 
 
+def normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the encoder's mean and std by channel, of pixels from 0 to 1."""
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    return tuple(facts["mean"]), tuple(facts["std"])
+
+
+def write_answers(
+    folder: Path, images: Image, answers: Floats, eager_relative_errors: Sequence[float]
+) -> None:
+    """Write what a case is checked with where its weights are not known: a bundle's inputs and answers.
+
+    Shapes: images (inputs, B, C, H, W), answers (inputs, B, classes, H, W).
+    """
+    np.save(folder / "images.npy", images)
+    np.save(folder / "answers.npy", answers)
+    facts = {"eager_relative_errors": list(eager_relative_errors)}
+    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
 def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_inputs: int) -> None:
     """Build the case's network and write its weights, inputs and fp64 answers into a folder.
 
@@ -90,6 +109,8 @@ def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_input
     np.save(folder / "answers.npy", np.stack(exact))
     facts = {
         "eager_relative_errors": [relative_error(a, b) for a, b in zip(exact, eager, strict=True)],
+        "mean": list(model.encoder.mean),
+        "std": list(model.encoder.std),
         "digests": {name: _digest(folder / name) for name in _FILES},
     }
     (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
