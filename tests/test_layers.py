@@ -64,11 +64,12 @@ def test_the_lowest_layer_imports_the_standard_library_alone(name: str) -> None:
 @pytest.mark.parametrize(
     ("folder", "refused"),
     [
-        ("reporting", ("measuring", "networks", "rewrites", "runtimes", "cli")),
+        ("reporting", ("measuring", "networks", "rewrites", "runtimes", "deploy", "cli")),
         ("networks", ("measuring", "rewrites", "runtimes", "reporting", "store", "cli")),
         ("rewrites", ("measuring", "runtimes", "reporting", "networks", "store", "cli")),
         ("runtimes", ("measuring", "rewrites", "reporting", "networks", "store", "cli")),
-        ("measuring", ("reporting", "cli")),
+        ("measuring", ("reporting", "deploy", "cli")),
+        ("deploy", ("networks", "rewrites", "listing", "doctor", "cli")),
     ],
 )
 def test_imports_go_down_only(folder: str, refused: tuple[str, ...]) -> None:
@@ -97,10 +98,18 @@ def test_the_parent_and_the_reading_side_load_nothing_heavy() -> None:
     modules = "cli, listing, doctor, suite, store, reporting.report, reporting.table, reporting.live, reporting.charts"
     names = [f"unetbench.{name.strip()}" for name in modules.split(",")]
     names += ["unetbench.measuring.session", "unetbench.measuring.schedule"]
+    names += [
+        f"unetbench.deploy.{name}" for name in ("commands", "export", "verify", "predict", "progress", "tiff")
+    ]
     code = f"import sys, {', '.join(names)}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     heavy = {*TORCH, "scipy", "altair", "vl_convert", "matplotlib", "sklearn", "pandas", "safetensors"}
     assert not heavy & set(loaded.split())
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "deploy" / "standalone").glob("[!_]*.py")), ids=_place)
+def test_what_a_bundle_takes_along_knows_nothing_of_us(path: Path) -> None:
+    assert not any(name.startswith("unetbench") for name in _imported(path))
 
 
 def test_the_public_names_resolve() -> None:
@@ -117,5 +126,5 @@ def test_the_checks_above_can_fail(tmp_path: Path) -> None:
     assert {name.partition(".")[0] for name in _imported(tmp_path / "a.py")} == {"torch", "unetbench"}
     assert _ours(tmp_path / "a.py") == {"measuring.block"}
     assert len(FILES) > 30
-    for folder in ("reporting", "networks", "rewrites", "runtimes", "measuring"):
+    for folder in ("reporting", "networks", "rewrites", "runtimes", "measuring", "deploy"):
         assert any(_place(path).startswith(f"{folder}/") for path in FILES)

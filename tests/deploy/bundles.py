@@ -15,6 +15,7 @@ from unetbench.deploy import export
 from unetbench.deploy.bundle import Bundle, opened
 from unetbench.deploy.manifest import Card
 from unetbench.measuring import artifacts, reference, single
+from unetbench.networks import Segmenter
 from unetbench.records import Case, Recipe
 from unetbench.runtimes._chosen import of
 
@@ -80,3 +81,9 @@ def folder(to: Path, wanted: Case | None = None) -> Path:
 def shared(wanted: Case | None = None) -> Bundle:
     """Return a bundle that tests only read."""
     return opened(_made(wanted or case()))
+
+
+@cache
+def plain() -> Segmenter:
+    """Return the network of those bundles as PyTorch has it."""
+    return case().network.build()

@@ -148,6 +148,7 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
         ({"std": [0.0]}, "normalise nothing"),
         ({"mean": []}, "normalise nothing"),
         ({"overlap": 1.0}, "overlap"),
+        ({"unit_px": 0}, "is no stride"),
         ({"overlap": "half"}, "is no bundle's manifest"),
         ({"onnx": "elsewhere.onnx"}, "is not among its files"),
         ({"files": {"a": 1}}, "is no bundle's manifest"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
@@ -16,13 +17,14 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from rich.console import Console
 
-from tests.deploy.bundles import CLASSES, RUNTIMES, SIDE, case, folder, shared
+from tests.deploy.bundles import CLASSES, RUNTIMES, SIDE, case, folder, plain, shared
 from unetbench import photos
 from unetbench.cli import main
 from unetbench.deploy import predict as predicting
 from unetbench.deploy.predict import Order, Summary, predict
-from unetbench.deploy.progress import Lines
+from unetbench.deploy.progress import Lines, observer
 from unetbench.errors import BadInput
 
 
@@ -52,9 +54,9 @@ def _mask(path: Path) -> np.ndarray:
         return np.asarray(image)
 
 
-def _plain(bundle_case: object, pixels: np.ndarray) -> np.ndarray:
+def _plain(pixels: np.ndarray) -> np.ndarray:
     """What PyTorch answers to an image as a whole. Shapes: (H, W, 3) -> (H, W)."""
-    model = case().network.build()
+    model = plain()
     batch = photos.normalised(
         pixels[None].transpose(0, 3, 1, 2).astype(np.float32) / 255, model.encoder.mean, model.encoder.std
     )
@@ -70,7 +72,7 @@ def test_one_tile_answers_what_the_plain_network_does(tmp_path: Path, runtime: s
     summary, said, complained = _run(shared(case(f"{runtime}/fp32")).folder, [image], tmp_path / "out")
     assert (summary.done, summary.failed, complained) == (1, 0, [])
     mask = _mask(tmp_path / "out" / "photo.mask.png")
-    expected = _plain(None, photos.pixels(image))
+    expected = _plain(photos.pixels(image))
     assert (mask == expected).mean() >= 0.999
     assert len(np.unique(mask)) == CLASSES
     assert "photo.mask.png" in said[0]
@@ -95,9 +97,7 @@ def test_images_of_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
     with Image.open(tmp_path / "out" / "photo.overlay.jpg") as overlay:
         assert overlay.size == size[::-1]
     if max(size) <= SIDE:
-        assert (mask == _plain(None, photos.pixels(image))).mean() >= 0.999, (
-            "padded as the network itself pads"
-        )
+        assert (mask == _plain(photos.pixels(image))).mean() >= 0.999, "padded as the network itself pads"
 
 
 def test_narrow_memory_changes_no_pixel(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ class Session:
         return (np.concatenate([self._image, -self._image, self._image * 2], axis=1)[:, :5],)
 
 class Manifest:
-    mean, std = (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)
+    mean, std, unit_px = (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), 32
     def case(self):
         from tests.deploy.bundles import case
         from dataclasses import replace
@@ -304,7 +304,7 @@ import tifffile, zlib
 before = memory.peak_rss_bytes()
 memory.reset_peak()
 before = memory.peak_rss_bytes()
-settings = segment.Settings(overlap=0.5, memory_bytes=int(sys.argv[3]))
+settings = segment.Settings(overlap=0.25, memory_bytes=int(sys.argv[3]))
 segment.segment(Path(sys.argv[1]), Path(sys.argv[2]), network, settings, Costs(), Ticks())
 print(memory.peak_rss_bytes() - before)
 """
@@ -367,3 +367,15 @@ def test_an_unknown_format_is_told() -> None:
         predicting.predict(
             Order(bundle=Path("a"), images=[], out=Path("b"), format="jpeg"), lambda: Lines(print, print)
         )
+
+
+def test_a_terminal_sees_a_bar_and_what_failed(tmp_path: Path) -> None:
+    image = _photo(tmp_path / "in", 90, 90, "a.png")
+    (tmp_path / "in" / "b.png").write_bytes(b"no image")
+    console, complained = Console(force_terminal=True, width=120, file=io.StringIO()), []
+    order = Order(bundle=shared().folder, images=[image, tmp_path / "in" / "b.png"], out=tmp_path / "out")
+    predict(order, lambda: observer(console, print, complained.append))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "a.mask.png" in shown
+    assert "tiles" in shown
+    assert len(complained) == 1

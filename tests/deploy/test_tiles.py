@@ -18,19 +18,23 @@ from unetbench.errors import BadInput
 LENGTHS = st.integers(1, 400)
 SIDES = st.integers(32, 96)
 OVERLAPS = st.floats(0.0, 0.9)
+UNITS = st.sampled_from([1, 16, 32])
 AMPLE = 1 << 30
 
 
-@settings(deadline=None, max_examples=60)
-@given(length=LENGTHS, side=SIDES, overlap=OVERLAPS)
-def test_tiles_cover_a_length_and_end_flush(length: int, side: int, overlap: float) -> None:
-    begins = tiles.starts(length, side, overlap)
+@settings(deadline=None, max_examples=200)
+@given(length=LENGTHS, side=SIDES, overlap=OVERLAPS, unit=UNITS)
+def test_tiles_cover_a_length_at_multiples_of_the_unit(
+    length: int, side: int, overlap: float, unit: int
+) -> None:
+    begins = tiles.starts(length, side, overlap, unit)
     assert begins[0] == 0
-    assert begins[-1] == max(0, length - side)
-    assert all(first < second for first, second in itertools.pairwise(begins))
-    step = max(1, side * (1 - overlap))
-    assert all(second - first <= step + 1 for first, second in itertools.pairwise(begins))
-    assert all(second - first <= side for first, second in itertools.pairwise(begins))
+    assert begins[-1] + side >= length
+    assert begins[-1] < length
+    assert begins[-1] + side < length + unit or begins == (0,)
+    assert all(begin % unit == 0 for begin in begins)
+    step = max(unit, side * (1 - overlap))
+    assert all(0 < second - first <= min(step, side) for first, second in itertools.pairwise(begins))
 
 
 def test_tiles_lie_where_nnu_net_puts_them() -> None:
@@ -39,12 +43,12 @@ def test_tiles_lie_where_nnu_net_puts_them() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(length=LENGTHS, side=SIDES, overlap=OVERLAPS)
-def test_weights_are_positive_and_sum_to_one(length: int, side: int, overlap: float) -> None:
-    begins = tiles.starts(length, side, overlap)
+@given(length=LENGTHS, side=SIDES, overlap=OVERLAPS, unit=UNITS)
+def test_weights_are_positive_and_sum_to_one(length: int, side: int, overlap: float, unit: int) -> None:
+    begins = tiles.starts(length, side, overlap, unit)
     total = np.zeros(length)
     for begin, share in zip(begins, tiles.shares(begins, length, side), strict=True):
-        assert len(share) == min(side, length)
+        assert len(share) == min(side, length - begin)
         assert (share > 0).all()
         total[begin : begin + len(share)] += share
     np.testing.assert_allclose(total, 1.0, atol=1e-6)
@@ -82,26 +86,26 @@ def _network(tile: tuple[int, int], classes: int) -> Any:
     return answer
 
 
-def _whole(pixels: np.ndarray, tile: tuple[int, int], overlap: float, classes: int) -> np.ndarray:
+def _whole(pixels: np.ndarray, tile: tuple[int, int], overlap: float, classes: int, unit: int) -> np.ndarray:
     """Everything in memory, with sums of weights, as nnU-Net does it."""
     height, width, _ = pixels.shape
-    padded = [max(side, length) for side, length in zip(tile, (height, width), strict=True)]
+    padded = [side + length for side, length in zip(tile, (height, width), strict=True)]
     total, weight = np.zeros((classes, *padded)), np.zeros(padded)
     bells = [np.exp(-0.5 * ((np.arange(side) - side // 2) / (side / 8)) ** 2) for side in tile]
     bell = np.outer(*bells)
-    for top in tiles.starts(height, tile[0], overlap):
-        for left in tiles.starts(width, tile[1], overlap):
+    for top in tiles.starts(height, tile[0], overlap, unit):
+        for left in tiles.starts(width, tile[1], overlap, unit):
             place = (slice(top, top + tile[0]), slice(left, left + tile[1]))
             total[:, *place] += _network(tile, classes)(pixels[place]) * bell
             weight[place] += bell
-    return (total / weight)[:, :height, :width]
+    return np.asarray(total[:, :height, :width] / weight[:height, :width])
 
 
 def _streamed(
-    pixels: np.ndarray, tile: tuple[int, int], overlap: float, classes: int, panels: int = 1
+    pixels: np.ndarray, tile: tuple[int, int], overlap: float, classes: int, unit: int, panels: int = 1
 ) -> np.ndarray:
     source = Array(pixels)
-    laid = tiles.plan(source, tile, overlap, classes, AMPLE)
+    laid = tiles.plan(source, tile, overlap, classes, AMPLE, unit=unit)
     edges = [round(source.width * number / panels) for number in range(panels + 1)]
     found = np.zeros((classes, source.height, source.width), np.float32)
     for left, right in itertools.pairwise(edges):
@@ -120,15 +124,16 @@ def _streamed(
     tile=st.tuples(st.integers(32, 64), st.integers(32, 64)),
     overlap=OVERLAPS,
     classes=st.integers(1, 3),
+    unit=UNITS,
     panels=st.integers(1, 4),
 )
 def test_streaming_answers_what_the_whole_would(
-    height: int, width: int, tile: tuple[int, int], overlap: float, classes: int, panels: int
+    height: int, width: int, tile: tuple[int, int], overlap: float, classes: int, unit: int, panels: int
 ) -> None:
     pixels = _image(height, width)
-    found = _streamed(pixels, tile, overlap, classes, panels)
-    np.testing.assert_allclose(found, _whole(pixels, tile, overlap, classes), rtol=1e-4, atol=1e-2)
-    one = _streamed(pixels, tile, overlap, classes)
+    found = _streamed(pixels, tile, overlap, classes, unit, panels)
+    np.testing.assert_allclose(found, _whole(pixels, tile, overlap, classes, unit), rtol=1e-4, atol=1e-2)
+    one = _streamed(pixels, tile, overlap, classes, unit)
     assert np.array_equal(found, one), "panels change no bit"
 
 

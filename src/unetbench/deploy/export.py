@@ -147,7 +147,7 @@ def write_manifest(
     """Write the page about a bundle for people, then the one that holds the digest of every file."""
     here = machine.machine()
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    mean, std = reference.normalisation(prepared.reference)
+    mean, std, stride = reference.encoder_facts(prepared.reference)
     plain = [name for name in (_ONNX, f"{NETWORK}/{_ONNX}") if (folder / name).is_file()]
     manifest = Manifest(
         format=FORMAT,
@@ -161,6 +161,7 @@ def write_manifest(
         mean=mean,
         std=std,
         overlap=OVERLAP,
+        unit_px=stride,
         certificate=Certificate(
             rewrites=measurement.rewrites,
             parity=measurement.parity,

@@ -21,6 +21,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _PILLOW = ("PNG", "JPEG", "WEBP", "BMP")  # its other readers are not asked: fewer doors
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF
 _ALPHA = {"LA": 1, "RGBA": 1, "La": 1, "RGBa": 1}
+_MEANT = {"P": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}  # what Pillow can say in red, green and blue
 _PEAKS = {"b": 1.0, "f": 1.0}  # by kind of dtype; whole numbers go up to their type's largest
 
 
@@ -139,12 +140,11 @@ def _whole(path: Path) -> tuple[Pixels, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(path, formats=_PILLOW) as image:
-            if image.mode == "P":
-                image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-            elif image.mode == "CMYK":
-                image = image.convert("RGB")
-            alpha = _ALPHA.get(image.mode, 0)
-            pixels: Pixels = np.asarray(image)
+            meant = _MEANT.get(image.mode, image.mode)
+            if image.mode == "P" and "transparency" in image.info:
+                meant = "RGBA"
+            alpha = _ALPHA.get(meant, 0)
+            pixels: Pixels = np.asarray(image if meant == image.mode else image.convert(meant))
     if pixels.dtype == np.int32 and pixels.min() >= 0 and pixels.max() <= np.iinfo(np.uint16).max:
         pixels = pixels.astype(np.uint16)  # Pillow's mode I: 16 bits of grey
     return (pixels[..., None] if pixels.ndim == 2 else pixels), alpha

@@ -24,6 +24,7 @@ NETWORK: Final = "network"  # the folder of what the runtime loads
 OVERLAP = 0.5  # of neighbouring tiles, where nothing else is asked (docs/predict.md has the curve)
 MOST_OVERLAP = 0.9  # beyond it every pixel is computed a hundred times
 _MOST_BYTES = 1 << 20  # a manifest is a few kB
+_LARGEST_UNIT_PX = 1024  # encoders have strides to 64
 _MOST_CLASSES = 4096  # masks hold 16 bits; more is a damaged number
 
 
@@ -62,6 +63,7 @@ class Manifest:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     overlap: float
+    unit_px: int  # the network's deepest stride: tiles begin at its multiples
     certificate: Certificate
     card: Card
     files: dict[str, str]  # their SHA-256 by path
@@ -133,6 +135,8 @@ def _fault(manifest: Manifest) -> str | None:
         return f"mean {manifest.mean} and std {manifest.std} normalise nothing"
     if not 0.0 <= manifest.overlap <= MOST_OVERLAP:
         return f"overlap {manifest.overlap} is not within 0 and {MOST_OVERLAP}"
+    if not 1 <= manifest.unit_px <= _LARGEST_UNIT_PX:
+        return f"unit_px {manifest.unit_px} is no stride"
     if max(case.network.classes, channels) > _MOST_CLASSES:
         return f"{case.network.classes} classes of {channels} channels are too many"
     if not manifest.card.measurement.run_ns:

@@ -130,12 +130,13 @@ class Overlay:
         low, high = 0.0, 255.0
         if self.dtype != np.uint8:
             low, high = float(np.nanmin(self._pixels)), float(np.nanmax(self._pixels))
-        table = np.resize(palette(_PALETTE_CLASSES) if colours is None else colours, (1 << 16, 3))
+        known = palette(_PALETTE_CLASSES) if colours is None else colours
+        assert known is not None
         shown = np.empty(self._pixels.shape, np.uint8)
         for row, (pixels, classes) in enumerate(zip(self._pixels, self._classes, strict=True)):
             line = np.clip((pixels - np.float32(low)) / max(high - low, _FLAT), 0.0, 1.0) * 255.0
             marked = classes > 0
-            line[marked] = (1 - _SHARE) * line[marked] + _SHARE * table[classes[marked]]
+            line[marked] = (1 - _SHARE) * line[marked] + _SHARE * known[classes[marked] % len(known)]
             shown[row] = np.nan_to_num(line)
         Image.fromarray(shown).save(path, format="JPEG", quality=_QUALITY)
 

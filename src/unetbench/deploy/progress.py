@@ -72,6 +72,11 @@ class Bar(Lines):
     def tile(self) -> None:
         self._progress.advance(self._task)
 
+    def failed(self, image: Path, reason: str) -> None:
+        self._progress.stop()  # the complaint may go to the same terminal, past the bar
+        super().failed(image, reason)
+        self._progress.start()
+
     def close(self) -> None:
         self._progress.stop()
 

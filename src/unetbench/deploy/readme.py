@@ -34,7 +34,8 @@ With unetbench: `unetbench verify FOLDER` checks every file, the answer and the 
 Input: float32, (1, {channels}, {height}, {width}), pixels from 0 to 1 less mean {mean}, divided by std {std}
 (repeated over further channels). Output: logits, (1, {classes}, {height}, {width}); {decision}.
 `{input}` is such an input, `{logits}` what PyTorch answers to it in fp64 (kept as float32).
-Images larger than a tile: tiles that overlap by {overlap:.0%} or more, their logits blended with Gaussian weights.
+Images larger than a tile: tiles that begin at multiples of {unit} pixels and overlap by {overlap:.0%} or more, what is
+beyond the image filled with 0, their logits blended with Gaussian weights.
 {onnx}
 """
 
@@ -65,6 +66,7 @@ def text(manifest: Manifest) -> str:
         input=INPUT,
         logits=LOGITS,
         overlap=manifest.overlap,
+        unit=manifest.unit_px,
         onnx=onnx,
     )
 

@@ -51,6 +51,7 @@ class Network:
         case = manifest.case()
         self.classes, self.channels = case.network.classes, case.network.in_channels
         self.tile = (case.height_px, case.width_px)
+        self.unit = manifest.unit_px
         self._session = session
         self._mean = np.resize(np.asarray(manifest.mean, np.float32), self.channels)
         self._std = np.resize(np.asarray(manifest.std, np.float32), self.channels)
@@ -115,7 +116,8 @@ def _write(
             settings.overlap,
             network.classes,
             settings.memory_bytes,
-            overlay.size_bytes,
+            unit=network.unit,
+            besides_bytes=overlay.size_bytes,
         )
         for page in watched
     ]

@@ -2,7 +2,7 @@
 
 Of an image it holds a band of one tile's height; of a very wide one, a panel of that band. A pixel's
 answer is the same whatever the panels: each computes every tile that touches it.
-Source: positions and Gaussian weights as nnU-Net has them (Isensee et al., "nnU-Net: a self-configuring
+Source: even spacing and Gaussian weights as nnU-Net has them (Isensee et al., "nnU-Net: a self-configuring
 method for deep learning-based biomedical image segmentation", Nature Methods 18, 2021).
 """
 
@@ -23,7 +23,7 @@ from unetbench.runtimes import Logits
 
 _SIGMA = 1 / 8  # of the tile's side, as nnU-Net
 _FLOAT_BYTES = 4
-_ARGMAX_PIXELS = 1 << 19  # decided at a time: NumPy's answer takes 8 bytes each
+_ARGMAX_PIXELS = 1 << 19  # decided at a time: the best logit and who is better take 5 bytes each
 _TILES_IN_FLIGHT = 4  # copies of one tile's logits while it is weighted and added
 
 Pixels = NDArray[Any]  # (rows, columns, channels), as the file has them
@@ -43,15 +43,20 @@ class Source(Protocol):
         """Return a rectangle of pixels."""
 
 
-def starts(length: int, side: int, overlap: float) -> tuple[int, ...]:
-    """Return where tiles begin: evenly spaced, overlapping at least that much, the last flush with the end.
+def starts(length: int, side: int, overlap: float, unit: int = 1) -> tuple[int, ...]:
+    """Return where tiles begin: evenly spaced multiples of a unit, overlapping at least that much where it allows.
 
-    Units: pixels.
+    The unit is the network's deepest stride: a tile that begins elsewhere puts its coarse maps on other pixels
+    than the whole image does, and answers otherwise (decision 20). The last tile may reach beyond the end by
+    less than the unit, as the network itself pads. Units: pixels.
     """
     if length <= side:
         return (0,)
-    steps = math.ceil((length - side) / max(1.0, side * (1 - overlap)))
-    return tuple(round(step * (length - side) / steps) for step in range(steps + 1))
+    unit = min(unit, side)
+    last = -(-(length - side) // unit)
+    at_most = max(1, int(side * (1 - overlap)) // unit)  # units from one tile to the next
+    steps = -(-last // at_most)
+    return tuple(round(step * last / steps) * unit for step in range(steps + 1))
 
 
 def shares(begins: Sequence[int], length: int, side: int) -> tuple[Weights, ...]:
@@ -101,6 +106,8 @@ def plan(
     overlap: float,
     classes: int,
     memory_bytes: int,
+    *,
+    unit: int = 1,
     besides_bytes: int = 0,
 ) -> Plan:
     """Lay tiles over an image, in as many panels as keep its buffers, and what is beside them, within `memory_bytes`.
@@ -124,8 +131,8 @@ def plan(
         height=source.height,
         width=source.width,
         tile=tile,
-        rows=starts(source.height, height, overlap),
-        columns=starts(source.width, width, overlap),
+        rows=starts(source.height, height, overlap, unit),
+        columns=starts(source.width, width, overlap, unit),
         panels=tuple(pairwise(edges)),
     )
 
@@ -171,17 +178,22 @@ def blended(
 
 
 def decided(logits: Logits, dtype: np.dtype[Any]) -> Classes:
-    """Return the class of each pixel; of a single class, whether its logit is above zero.
+    """Return the class of each pixel, the first of the largest logits; of a single class, whether it is above zero.
 
     Shapes: (classes, rows, columns) -> (rows, columns).
     """
     if len(logits) == 1:
-        return (logits[0] > 0).astype(dtype)
+        marked: Classes = (logits[0] > 0).astype(dtype)
+        return marked
     rows, columns = logits.shape[1:]
+    chosen: Classes = np.zeros((rows, columns), dtype)
     at_once = max(1, _ARGMAX_PIXELS // columns)
-    chosen: Classes = np.empty((rows, columns), dtype)
     for top in range(0, rows, at_once):
-        chosen[top : top + at_once] = logits[:, top : top + at_once].argmax(axis=0)
+        place, some = chosen[top : top + at_once], logits[:, top : top + at_once]
+        best = some[0].copy()
+        for number, each in enumerate(some[1:], 1):  # plane by plane: NumPy's argmax walks across them
+            np.copyto(place, dtype.type(number), where=each > best)
+            np.maximum(best, each, out=best)
     return chosen
 
 
@@ -207,10 +219,13 @@ class _Band:
         kept = max(0, self._bottom - top)
         if kept:
             self._pixels[:kept] = self._pixels[top - self._top :][:kept]
-        bottom = top + len(self._pixels)
-        self._pixels[kept:] = self._source.window(top + kept, bottom, self._left, self._right)
+        bottom = min(top + len(self._pixels), self._laid.height)
+        if kept < bottom - top:
+            self._pixels[kept : bottom - top] = self._source.window(
+                top + kept, bottom, self._left, self._right
+            )
         self._top, self._bottom = top, bottom
 
     def tile(self, begin: int) -> Pixels:
-        """Return the pixels of the tile that begins at that column."""
-        return self._pixels[:, begin - self._left :][:, : self._laid.tile[1]]
+        """Return the pixels of the tile that begins at that column, as many as the image has."""
+        return self._pixels[: self._bottom - self._top, begin - self._left :][:, : self._laid.tile[1]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -63,7 +64,8 @@ def verified(
             passed=False,
         )
     findings.append(("agreement", agreement(measurement.parity)))
-    here = Card(measured_utc="now", machine=machine.machine(), measurement=measurement)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    here = Card(measured_utc=now, machine=machine.machine(), measurement=measurement)
     findings += [("card", time_text(bundle.manifest.card)), ("here", time_text(here))]
     return Verdict(findings=tuple(findings), verdict=_verdict(bundle.manifest.card, here), passed=True)
 

@@ -53,10 +53,10 @@ def answers(folder: Path) -> tuple[Floats, tuple[float, ...]]:
     return np.load(folder / "answers.npy", allow_pickle=False), tuple(facts["eager_relative_errors"])
 
 
-def normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the encoder's mean and std by channel, of pixels from 0 to 1."""
+def encoder_facts(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...], int]:
+    """Return the encoder's mean and std by channel, of pixels from 0 to 1, and its deepest stride."""
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    return tuple(facts["mean"]), tuple(facts["std"])
+    return tuple(facts["mean"]), tuple(facts["std"]), int(facts["stride"])
 
 
 def write_answers(
@@ -111,6 +111,7 @@ def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_input
         "eager_relative_errors": [relative_error(a, b) for a, b in zip(exact, eager, strict=True)],
         "mean": list(model.encoder.mean),
         "std": list(model.encoder.std),
+        "stride": model.encoder.strides[-1],
         "digests": {name: _digest(folder / name) for name in _FILES},
     }
     (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")

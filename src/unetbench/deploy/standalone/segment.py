@@ -30,9 +30,11 @@ def logits(pixels: Any) -> Any:
 
 
 def starts(length: int, side: int) -> list[int]:
-    """Where tiles begin so that they cover a length, the last flush with its end."""
-    steps = max(0, math.ceil((length - side) / (side * (1 - ABOUT["overlap"]))))
-    return [round(step * (length - side) / max(1, steps)) for step in range(steps + 1)]
+    """Where tiles begin: at multiples of the network's deepest stride, so that they cover a length."""
+    unit = min(ABOUT["unit_px"], side)
+    last = max(0, math.ceil((length - side) / unit))
+    steps = math.ceil(last / max(1, int(side * (1 - ABOUT["overlap"])) // unit))
+    return [round(step * last / max(1, steps)) * unit for step in range(steps + 1)]
 
 
 def bell(side: int) -> Any:
@@ -45,12 +47,13 @@ def segment(image: Any) -> Any:
     height, width = ABOUT["height_px"], ABOUT["width_px"]
     mean, std = (np.resize(np.float32(ABOUT[name]), CHANNELS) for name in ("mean", "std"))
     pixels = ((np.float32(image) - mean) / std).transpose(2, 0, 1)
-    short = [(0, max(0, side - have)) for side, have in zip((height, width), pixels.shape[1:], strict=True)]
-    pixels = np.pad(pixels, [(0, 0), *short])  # the mean, as in training
+    rows, columns = starts(image.shape[0], height), starts(image.shape[1], width)
+    short = (rows[-1] + height - image.shape[0], columns[-1] + width - image.shape[1])
+    pixels = np.pad(pixels, [(0, 0), (0, short[0]), (0, short[1])])  # the mean, as the network itself pads
     total = np.zeros((ABOUT["network"]["classes"], *pixels.shape[1:]), np.float32)
     weight = np.outer(bell(height), bell(width)).astype(np.float32)
-    for top in starts(pixels.shape[1], height):
-        for left in starts(pixels.shape[2], width):
+    for top in rows:
+        for left in columns:
             answer = logits(pixels[None, :, top : top + height, left : left + width])[0]
             total[:, top : top + height, left : left + width] += answer * weight
     total = total[:, : image.shape[0], : image.shape[1]]
