@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
+from unetbench import photos
 from unetbench.cli import main
 from unetbench.reporting import report as reports
 from unetbench.store import reading
@@ -114,3 +116,31 @@ def test_the_examples_say_what_the_pages_show(
 
 def test_there_are_examples() -> None:
     assert {page for page, _, _ in EXAMPLES} == {"advise.md", "page.md"}
+
+
+def test_the_examples_of_export_verify_and_predict_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As they stand on their pages, one after the other, in a folder that holds a photograph."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "photos").mkdir()
+    shutil.copy(photos.default_photos()[0], tmp_path / "photos" / "china.jpg")
+    pages = [(ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("export", "predict")]
+    blocks = [block for page in pages for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)]
+    commands = [shlex.split(line) for block in blocks for line in block.splitlines()]
+    assert [command[:2] for command in commands] == [
+        ["unetbench", verb] for verb in ("export", "verify", "predict")
+    ]
+    for _, *arguments in commands:
+        assert main(arguments) == 0, arguments
+    said = capsys.readouterr().out
+    assert "VERIFIED: every file is whole, the answer is exact" in said
+    assert "cost of the whole image, ms per megapixel" in said
+    assert (tmp_path / "masks" / "china.mask.png").is_file()
+    listed = re.findall(r"^\| `([^|]*)` \|", pages[0], re.MULTILINE)
+    files = {name for line in listed for name in line.replace("`", "").split(", ")}
+    found = {f"{path.name}/" if path.is_dir() else path.name for path in (tmp_path / "bundle").iterdir()}
+    assert found == files
+    assert "fold_head: " in (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "cache", "masks", "photos"]

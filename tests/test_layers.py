@@ -72,11 +72,12 @@ def test_the_lowest_layer_imports_the_standard_library_alone(name: str) -> None:
 @pytest.mark.parametrize(
     ("folder", "refused"),
     [
-        ("reporting", ("measuring", "networks", "rewrites", "runtimes", "cli")),
+        ("reporting", ("measuring", "networks", "rewrites", "runtimes", "deploy", "cli")),
         ("networks", ("measuring", "rewrites", "runtimes", "reporting", "store", "cli")),
         ("rewrites", ("measuring", "runtimes", "reporting", "networks", "store", "cli")),
         ("runtimes", ("measuring", "rewrites", "reporting", "networks", "store", "cli")),
-        ("measuring", ("reporting", "advisor", "cli")),
+        ("measuring", ("reporting", "advisor", "deploy", "cli")),
+        ("deploy", ("networks", "rewrites", "listing", "doctor", "cli")),
     ],
 )
 def test_imports_go_down_only(folder: str, refused: tuple[str, ...]) -> None:
@@ -113,6 +114,9 @@ def test_the_parent_and_the_reading_side_load_nothing_heavy() -> None:
     modules += "advisor, quality, tails, reporting.advice, reporting.page, reporting.page.table, reporting.page.cases"
     names = [f"unetbench.{name.strip()}" for name in modules.split(",")]
     names += ["unetbench.measuring.session", "unetbench.measuring.schedule", "unetbench.measuring.breakdown"]
+    names += [
+        f"unetbench.deploy.{name}" for name in ("commands", "export", "verify", "predict", "progress", "tiff")
+    ]
     code = f"import sys, {', '.join(names)}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     heavy = {
@@ -130,6 +134,11 @@ def test_the_parent_and_the_reading_side_load_nothing_heavy() -> None:
     assert not heavy & set(loaded.split())
 
 
+@pytest.mark.parametrize("path", sorted((SOURCE / "deploy" / "standalone").glob("[!_]*.py")), ids=_place)
+def test_what_a_bundle_takes_along_knows_nothing_of_us(path: Path) -> None:
+    assert not any(name.startswith("unetbench") for name in _imported(path))
+
+
 def test_the_public_names_resolve() -> None:
     for name in unetbench.__all__:
         assert getattr(unetbench, name) is not None
@@ -144,5 +153,5 @@ def test_the_checks_above_can_fail(tmp_path: Path) -> None:
     assert {name.partition(".")[0] for name in _imported(tmp_path / "a.py")} == {"torch", "unetbench"}
     assert _ours(tmp_path / "a.py") == {"measuring.block"}
     assert len(FILES) > 30
-    for folder in ("reporting", "networks", "rewrites", "runtimes", "measuring"):
+    for folder in ("reporting", "networks", "rewrites", "runtimes", "measuring", "deploy"):
         assert any(_place(path).startswith(f"{folder}/") for path in FILES)

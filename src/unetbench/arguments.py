@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from unetbench import __version__
+from unetbench import __version__, amounts
 from unetbench.errors import BadInput
 
 _DESCRIPTION = """Measure segmentation networks on this machine, truthfully.
@@ -16,6 +15,9 @@ _DESCRIPTION = """Measure segmentation networks on this machine, truthfully.
   unetbench report benchmarks/unet_decoder   show what was measured
   unetbench tune resnet18                    find a network's fastest recipe
   unetbench advise --max-latency 60ms        choose a network and its recipe under constraints
+  unetbench export resnet18 --recipe openvino/fp32 -o bundle   a folder that runs elsewhere
+  unetbench verify bundle                    does it do the same on this machine?
+  unetbench predict bundle photos -o masks   whole images through it
   unetbench doctor                           what this machine will allow
   unetbench list encoders 'mobilenet*'       what can be named
 """
@@ -47,15 +49,17 @@ def parser() -> ArgumentParser:
             f"--{axis}", action="append", default=[], metavar=axis.upper(),
             help=f"{what}; repeatable, replaces the suite's",
         )  # fmt: skip
-    run.add_argument("--batch", type=_positive, help="images a run")
-    run.add_argument("--classes", type=_positive, help="classes of the head")
-    run.add_argument("--threads", type=_positive, help="default: the cores that the machine grants")
+    run.add_argument("--batch", type=amounts.positive, help="images a run")
+    run.add_argument("--classes", type=amounts.positive, help="classes of the head")
+    run.add_argument("--threads", type=amounts.positive, help="default: the cores that the machine grants")
     run.add_argument("--preset", metavar="NAME", help="quick (default), standard (verdicts), rigorous")
     run.add_argument(
         "--budget", metavar="TIME", help="standard within a time, as 20m: most where it tells most"
     )
     run.add_argument("--images", type=Path, metavar="DIR", help="your own photographs as input")
-    run.add_argument("--timeout", type=_positive, metavar="S", help="seconds a case may take (default 900)")
+    run.add_argument(
+        "--timeout", type=amounts.positive, metavar="S", help="seconds a case may take (default 900)"
+    )
     run.add_argument("--fresh", action="store_true", help="start anew; earlier results stay in the store")
     run.add_argument("--force", action="store_true", help="measure bf16 even where it is emulated")
     run.add_argument("--dry-run", action="store_true", help="list the cases and estimate the time")
@@ -66,9 +70,9 @@ def parser() -> ArgumentParser:
         "networks", nargs="+", metavar="NETWORK", help="an encoder, encoder/decoder, or a reference"
     )
     tune.add_argument("--size", default="512x512", help="N or HxW, in pixels (default 512x512)")
-    tune.add_argument("--classes", type=_positive, default=1, help="classes of the head (default 1)")
+    tune.add_argument("--classes", type=amounts.positive, default=1, help="classes of the head (default 1)")
     tune.add_argument("--weights", default="random", help="random, pretrained, or a checkpoint")
-    tune.add_argument("--threads", type=_positive, help="default: the cores that the machine grants")
+    tune.add_argument("--threads", type=amounts.positive, help="default: the cores that the machine grants")
     for name, what in (
         ("runtime", "search this runtime alone"),
         ("precision", "search this precision alone"),
@@ -104,7 +108,9 @@ def parser() -> ArgumentParser:
     compare.add_argument(
         "suite", type=Path, nargs="?", default=Path(), help="of two recipes: the suite that was run"
     )
-    compare.add_argument("--fail-if-slower", type=_share, metavar="3%", help="exit 1 where that is certain")
+    compare.add_argument(
+        "--fail-if-slower", type=amounts.share, metavar="3%", help="exit 1 where that is certain"
+    )
 
     recover = commands.add_parser("recover", help="save what is whole in a damaged store")
     recover.add_argument("damaged", type=Path, help="the damaged store: it is only read")
@@ -118,6 +124,7 @@ def parser() -> ArgumentParser:
         command.add_argument(
             "--breakdown", action="store_true", help="then show where the fastest recipes' time goes, and the machine's limits",
         )  # fmt: skip
+    _deploying(commands)
     for command in (run, compare):
         command.add_argument("--store", metavar="FILE", help="default: results/results.sqlite in the suite")
     for command in (run, report):
@@ -135,13 +142,21 @@ def parser() -> ArgumentParser:
 
 def _advise(advise: ArgumentParser) -> None:
     advise.add_argument("--size", default="512x512", help="N or HxW, in pixels (default 512x512)")
-    advise.add_argument("--classes", type=_positive, default=1, help="classes of the head (default 1)")
-    advise.add_argument("--max-latency", type=_milliseconds, metavar="TIME", help="of a run, as 60ms or 0.1s")
+    advise.add_argument("--classes", type=amounts.positive, default=1, help="classes of the head (default 1)")
     advise.add_argument(
-        "--percentile", type=_percentile, default=50.0, metavar="N", help="at which that counts (default 50)"
+        "--max-latency", type=amounts.milliseconds, metavar="TIME", help="of a run, as 60ms or 0.1s"
     )
-    advise.add_argument("--max-memory", type=_megabytes, metavar="SIZE", help="of its process, as 1GB")
-    advise.add_argument("--max-size", type=_megabytes, metavar="SIZE", help="of the files it loads, as 20MB")
+    advise.add_argument(
+        "--percentile",
+        type=amounts.percentile,
+        default=50.0,
+        metavar="N",
+        help="at which that counts (default 50)",
+    )
+    advise.add_argument("--max-memory", type=amounts.megabytes, metavar="SIZE", help="of its process, as 1GB")
+    advise.add_argument(
+        "--max-size", type=amounts.megabytes, metavar="SIZE", help="of the files it loads, as 20MB"
+    )
     advise.add_argument("--exact-only", action="store_true", help="only answers as exact as eager fp32's")
     advise.add_argument("--encoder", metavar="PATTERN", help="such as 'mobilenet*'")
     advise.add_argument("--quality", type=Path, metavar="CSV", help="your own: lines of network,value")
@@ -150,49 +165,54 @@ def _advise(advise: ArgumentParser) -> None:
         help="results to choose among; repeatable (default: ./advised.sqlite)",
     )  # fmt: skip
     advise.add_argument("--budget", metavar="TIME", help="measure what is missing within it, as 15m")
-    advise.add_argument("--threads", type=_positive, help="of what is measured; default: the cores granted")
+    advise.add_argument(
+        "--threads", type=amounts.positive, help="of what is measured; default: the cores granted"
+    )
     advise.add_argument("--images", type=Path, metavar="DIR", help="your own photographs as input")
 
 
-def _milliseconds(text: str) -> float:
-    return _amount(text, {"ms": 1.0, "s": 1000.0, "us": 0.001}, "time: give it as 60ms or 0.1s")
+def _deploying(commands: Any) -> None:
+    """The verbs of a network that leaves: export, verify, predict."""
+    export = commands.add_parser("export", help="write a folder that runs on another machine")
+    export.add_argument("network", help="an encoder, or encoder/decoder")
+    export.add_argument("--recipe", required=True, help="runtime/precision+rewrite, as `tune` found it")
+    export.add_argument(
+        "--weights", default="random", help="a checkpoint; random or pretrained (default random)"
+    )
+    export.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="a new folder")
+    export.add_argument("--size", default="512x512", help="of a tile: N or HxW, in pixels (default 512x512)")
+    export.add_argument("--classes", type=amounts.positive, default=1, help="classes of the head (default 1)")
+    export.add_argument("--threads", type=amounts.positive, help="default: the cores that the machine grants")
+    export.add_argument("--images", type=Path, metavar="DIR", help="your own photographs for the test input")
+    export.add_argument(
+        "--store", type=Path, metavar="FILE", help="take the time from a run, not measured now"
+    )
+    export.add_argument("--onnx", action="store_true", help="plain ONNX too, for any other consumer")
 
+    verify = commands.add_parser("verify", help="does a bundle do the same on this machine?")
+    verify.add_argument("bundle", type=Path, help="a folder that `export` wrote")
+    verify.add_argument(
+        "--threads", type=amounts.positive, help="default: the bundle's, as far as there are cores"
+    )
+    verify.add_argument(
+        "--fingerprint", metavar="HEX", help="refuse any other bundle than the one that was told"
+    )
 
-def _megabytes(text: str) -> float:
-    units = {"KB": 1e-3, "MB": 1.0, "GB": 1e3, "KIB": 2**10 / 1e6, "MIB": 2**20 / 1e6, "GIB": 2**30 / 1e6}
-    return _amount(text.upper(), units, "size: give it as 20MB or 1GB")
-
-
-def _percentile(text: str) -> float:
-    percentile = _amount(text.removeprefix("p") + "%", {"%": 1.0}, "percentile: give it as 95")
-    if not 50.0 <= percentile <= 99.9:
-        raise BadInput(f"percentile {text!r} is out of range: it takes 50 to 99.9.")
-    return percentile
-
-
-def _amount(text: str, units: Mapping[str, float], what: str) -> float:
-    number = text.strip().rstrip("".join(units))
-    unit = text.strip()[len(number) :]
-    try:
-        value = float(number) * units[unit]
-    except (KeyError, ValueError):
-        value = 0.0
-    if not 0.0 < value < float("inf"):
-        raise BadInput(f"{text!r} is no {what}.")
-    return value
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text.removesuffix("%")) / 100
-    except ValueError:
-        share = -1.0
-    if not 0.0 < share < 10.0:
-        raise BadInput(f"{text!r} is no share: give it as 3%.")
-    return share
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise BadInput(f"{text!r} is no positive whole number: give 1 or more.")
-    return int(text)
+    predict = commands.add_parser("predict", help="segment whole images with a bundle")
+    predict.add_argument("bundle", type=Path, help="a folder that `export` wrote")
+    predict.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them"
+    )
+    predict.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="where masks go")
+    predict.add_argument(
+        "--overlap", type=amounts.share, metavar="50%", help="of neighbouring tiles (default: the bundle's)"
+    )
+    predict.add_argument(
+        "--memory", type=amounts.byte_count, metavar="SIZE", help="for an image's buffers (default 1GB)"
+    )
+    predict.add_argument(
+        "--format", metavar="png|tiff", help="of masks (default: PNG, TIFF for stacks and over 100 MP)"
+    )
+    predict.add_argument(
+        "--threads", type=amounts.positive, help="default: the bundle's, as far as there are cores"
+    )

@@ -1,6 +1,6 @@
 """The command line: parse, call one function, print, exit code. Nothing is computed here.
 
-Exit codes: 0 all ran, 1 some rows failed (compare: something is slower), 2 bad input, 130 interrupted.
+Exit codes: 0 all ran, 1 some rows or images failed (compare: something is slower; verify: not the same here), 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from unetbench import arguments as accepted
 from unetbench.errors import BadInput, UnetbenchError
@@ -189,8 +189,7 @@ def _advise(options: Namespace, given: list[str]) -> int:
         _search(options, given, stores[-1], known)
     found, conditions = advice.candidates(stores, asked, known, machine.machine())
     told = advice.advised(found, limits, own_quality=options.quality is not None)
-    for line in advice.lines(told, asked, conditions):
-        print(line)
+    _said(advice.lines(told, asked, conditions))
     return 0 if told.ranked else 1
 
 
@@ -224,8 +223,7 @@ def _compare(options: Namespace, given: list[str]) -> int:
     from unetbench.reporting import comparison
 
     told = list(comparison.compared(options.first, options.second, _store(options)))
-    for line in comparison.lines(told):
-        print(line)
+    _said(comparison.lines(told))
     if options.fail_if_slower is None:
         return 0
     slower = comparison.slower_than(told, options.fail_if_slower)
@@ -237,15 +235,7 @@ def _compare(options: Namespace, given: list[str]) -> int:
 def _recover(options: Namespace, given: list[str]) -> int:
     from unetbench.recovery import recover
 
-    saved = recover(options.damaged, options.new)
-    print(f"saved {saved.count} results to {options.new}; {saved.damaged} rows were damaged and left out")
-    if saved.orphaned:
-        print(f"{saved.orphaned} whole results are left out: their session or their case is lost")
-    if saved.unsealed:
-        print(
-            f"{saved.unsealed} rows are of an older program without seals: they read well, no more is known"
-        )
-    return 0
+    return _said(recover(options.damaged, options.new).lines(options.new))
 
 
 def _merge(options: Namespace, given: list[str]) -> int:
@@ -259,17 +249,19 @@ def _merge(options: Namespace, given: list[str]) -> int:
 def _list(options: Namespace, given: list[str]) -> int:
     from unetbench import listing
 
-    for line in listing.lines(options.what, options.pattern):
-        print(line)
-    return 0
+    return _said(listing.lines(options.what, options.pattern))
 
 
 def _doctor(options: Namespace, given: list[str]) -> int:
     from unetbench.doctor import findings
 
-    for line in findings():
-        print(line)
-    return 0
+    return _said(findings())
+
+
+def _deploy(options: Namespace, given: list[str]) -> int:
+    from unetbench.deploy import commands
+
+    return commands.COMMANDS[options.command](options, _line, partial(_line, file=sys.stderr))
 
 
 def _cases(options: Namespace):  # type: ignore[no-untyped-def]
@@ -297,8 +289,14 @@ def _store(options: Namespace) -> Path:
     return (suite if suite.is_dir() else suite.parent) / "results" / "results.sqlite"
 
 
-def _line(text: str) -> None:
-    print(text, flush=True)
+def _said(lines: Iterable[str]) -> int:
+    for line in lines:
+        print(line)
+    return 0
+
+
+def _line(text: str, file: TextIO | None = None) -> None:
+    print(text, file=file, flush=True)
 
 
 def _interrupt(*_: object) -> None:
@@ -313,6 +311,9 @@ _COMMANDS: dict[str, Callable[[Namespace, list[str]], int]] = {
     "compare": _compare,
     "recover": _recover,
     "merge": _merge,
+    "export": _deploy,
+    "verify": _deploy,
+    "predict": _deploy,
     "list": _list,
     "doctor": _doctor,
 }

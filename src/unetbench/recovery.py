@@ -47,6 +47,16 @@ class Saved:
         """Results that were saved."""
         return len(self.sealed["result"])
 
+    def lines(self, new: Path) -> Iterator[str]:
+        """Say what became of a damaged store's rows."""
+        yield f"saved {self.count} results to {new}; {self.damaged} rows were damaged and left out"
+        if self.orphaned:
+            yield f"{self.orphaned} whole results are left out: their session or their case is lost"
+        if self.unsealed:
+            yield (
+                f"{self.unsealed} rows are of an older program without seals: they read well, no more is known"
+            )
+
 
 def recover(damaged: Path, new: Path) -> Saved:
     """Write every row of a damaged store that is whole into a new store.

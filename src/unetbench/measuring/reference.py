@@ -54,6 +54,25 @@ def answers(folder: Path) -> tuple[Floats, tuple[float, ...]]:
     return np.load(folder / "answers.npy", allow_pickle=False), tuple(facts["eager_relative_errors"])
 
 
+def intake_facts(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...], int]:
+    """Return a network's mean and std by channel, of pixels from 0 to 1, and what its sides are multiples of."""
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    return tuple(facts["mean"]), tuple(facts["std"]), int(facts["multiple_px"])
+
+
+def write_answers(
+    folder: Path, images: Image, answers: Floats, eager_relative_errors: Sequence[float]
+) -> None:
+    """Write what a case is checked with where its weights are not known: a bundle's inputs and answers.
+
+    Shapes: images (inputs, B, C, H, W), answers (inputs, B, classes, H, W).
+    """
+    np.save(folder / "images.npy", images)
+    np.save(folder / "answers.npy", answers)
+    facts = {"eager_relative_errors": list(eager_relative_errors)}
+    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
 def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_inputs: int) -> None:
     """Build the case's network and write its weights, inputs and fp64 answers into a folder.
 
@@ -70,6 +89,7 @@ def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_input
     size = (case.height_px, case.width_px)
     network = replace(case.network, image_size=case.network.image_size or size)
     model = network.build()
+    taker = intake(model)
     count = max(INPUTS, checked_inputs)
     crops = photos.crops(
         image_files,
@@ -79,7 +99,7 @@ def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_input
         channels=network.in_channels,
         seed=_CROP_SEED,
     )
-    pixels = photos.normalised(crops, intake(model).mean, intake(model).std)
+    pixels = photos.normalised(crops, taker.mean, taker.std)
     inputs = pixels.reshape(count, case.batch, *pixels.shape[1:])
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / "facts.json").unlink(missing_ok=True)
@@ -92,7 +112,8 @@ def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_input
         exact = [model(image.double()).numpy() for image in checked]
     np.save(folder / "answers.npy", np.stack(exact))
     errors = [relative_error(a, b) for a, b in zip(exact, eager, strict=True)]
-    seal(folder, {"eager_relative_errors": errors})
+    facts = {"mean": list(taker.mean), "std": list(taker.std), "multiple_px": taker.multiple_px}
+    seal(folder, {"eager_relative_errors": errors, **facts})
 
 
 def seal(folder: Path, facts: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ def run(
     began = time.monotonic()
     images = plan.images or photos.default_photos()
     for name in {choice.name for case in plan.cases for choice in case.recipe.runtimes}:
-        _installed(parts.find("runtime", name))
+        installed(parts.find("runtime", name))
     cache = artifacts.cache_folder()
     artifacts.prune(cache)
     with writing(plan.store) as store, _work_folder(plan.store) as work:
@@ -66,7 +66,7 @@ def run(
             command=list(plan.command),
             fresh=plan.fresh,
         )
-        start = _worker_starter(work, plan.limit_s or plan.preset.case_limit_s)
+        start = worker_starter(work, plan.limit_s or plan.preset.case_limit_s)
         cases, finding = _runnable(plan, store, session.identifier, start)
         known = {result.key: result for result in store.results(session.identifier)}
         done = [known[case.key()] for case in cases if has_result(known.get(case.key()))]
@@ -144,7 +144,7 @@ def _runnable(
 
 def probed(scratch: Path) -> dict[str, Any]:
     """Time one convolution in fp32 and bf16, and one product in fp32 and int8, in a fresh process."""
-    return _probe(_worker_starter(scratch, _PROBE_LIMIT_S), None)
+    return _probe(worker_starter(scratch, _PROBE_LIMIT_S), None)
 
 
 def _probe(start: StartWorker, case: Case | None) -> dict[str, Any]:
@@ -157,7 +157,8 @@ def _probe(start: StartWorker, case: Case | None) -> dict[str, Any]:
         worker.end()
 
 
-def _worker_starter(scratch: Path, limit_s: float) -> StartWorker:
+def worker_starter(scratch: Path, limit_s: float) -> StartWorker:
+    """Return what starts a worker for a case, contained as all are, its temporary files in `scratch`."""
     memory_bytes = machine.granted_memory_bytes()
 
     def start(case: Case | None, limit: float | None = None) -> ProcessWorker:
@@ -182,7 +183,8 @@ def _work_folder(store: Path) -> Iterator[Path]:
     yield work
 
 
-def _installed(part: parts.Part) -> None:
+def installed(part: parts.Part) -> None:
+    """Raise BadInput, with what to install, where a part's packages are not there."""
     if part.missing:
         raise BadInput(
             f"runtime {part.name} needs {', '.join(part.missing)}, which is not installed: "

@@ -28,6 +28,7 @@ PRECISIONS = ("fp32",)
 REQUIRES = ("MNN", "onnx", "onnxscript")
 OPTIONS = {"winograd": ("0", "1", "2", "3")}
 IN_PROCESS = False
+TRAVELS = ("network.mnn", "counts.json")
 SECOND_HALF = True  # its Winograd convolutions suit decoders
 WORTH_TRYING = {"winograd": ("1", "3")}
 _FILE, _COUNTS = "network.mnn", "counts.json"  # of inputs and outputs: MNN asks for their names

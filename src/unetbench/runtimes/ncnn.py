@@ -21,6 +21,7 @@ PRECISIONS = ("fp32",)  # its quantisation tools are not in the wheel
 REQUIRES = ("ncnn", "pnnx")
 OPTIONS = {"winograd": ("1", "0")}
 IN_PROCESS = False
+TRAVELS = ("network.param", "network.bin")
 _PARAMETERS, _WEIGHTS = "network.param", "network.bin"
 _SIXTEEN_BITS = (
     "use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage", "use_vulkan_compute"

@@ -20,6 +20,7 @@ PRECISIONS = ("fp32", "int8")
 REQUIRES = ("onnxruntime", "onnx", "onnxscript")
 OPTIONS = {"spinning": ("1", "0")}  # threads that wait for work turn in a loop, or sleep
 IN_PROCESS = False
+TRAVELS = ("network.onnx",)
 FIRST_HALF = {"spinning": "0"}  # its threads would turn beside those of the second runtime
 _FILE = "network.onnx"
 _BYTE_PRODUCTS = ("avx_vnni", "avx512_vnni", "amx_int8")  # without them, sums of two products may saturate

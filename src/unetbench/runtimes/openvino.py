@@ -20,6 +20,7 @@ PRECISIONS = ("fp32", "bf16", "int8")
 REQUIRES = ("openvino", "onnx", "onnxscript")
 OPTIONS: dict[str, tuple[str, ...]] = {}
 IN_PROCESS = False
+TRAVELS = ("network.xml", "network.bin")  # the compiled blob is for this CPU and this version alone
 FIRST_HALF: dict[str, str] = {}
 _FILE, _COMPILED = "network.xml", "compiled.blob"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
@@ -53,7 +54,7 @@ def convert(
 
 
 def load(artifact: Artifact, *, threads: int) -> Session:
-    """Read what was compiled for latency with that many threads.
+    """Read what was compiled for latency with that many threads; compile it where the blob has not travelled.
 
     OpenVINO's own cache is of no use here: it goes by the file's path, which changes as an artifact is sealed.
     """
@@ -75,8 +76,11 @@ class _Session:
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         flush()
-        compiled = (folder / _COMPILED).read_bytes()
-        self._model = _openvino().Core().import_model(compiled, "CPU", settings)
+        core, compiled = _openvino().Core(), folder / _COMPILED
+        if compiled.is_file():
+            self._model = core.import_model(compiled.read_bytes(), "CPU", settings)
+        else:
+            self._model = core.compile_model(folder / _FILE, "CPU", settings)
         self._request = self._model.create_infer_request()
         # The input's own memory, from before the first bind that shares another's.
         self._own = [self._request.get_input_tensor(index) for index in range(len(self._model.inputs))]

@@ -1,0 +1,68 @@
+"""Numbers, times, sizes and shares as a person writes them on the command line: read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from unetbench.errors import BadInput
+
+_BYTES = {"": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2.0**10, "MIB": 2.0**20, "GIB": 2.0**30}
+_SIZE = "size: give it as 20MB or 1GB"
+_MOST_BYTES = 1e15  # of memory: more is a typing error
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1. Raises: BadInput."""
+    if not text.isdecimal() or int(text) < 1:
+        raise BadInput(f"{text!r} is no positive whole number: give 1 or more.")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """Read `3%` as 0.03. Raises: BadInput."""
+    try:
+        read = float(text.removesuffix("%")) / 100
+    except ValueError:
+        read = -1.0
+    if not 0.0 < read < 10.0:
+        raise BadInput(f"{text!r} is no share: give it as 3%.")
+    return read
+
+
+def percentile(text: str) -> float:
+    """Read `95` or `p95`. Raises: BadInput."""
+    read = _amount(text.removeprefix("p") + "%", {"%": 1.0}, "percentile: give it as 95")
+    if not 50.0 <= read <= 99.9:
+        raise BadInput(f"percentile {text!r} is out of range: it takes 50 to 99.9.")
+    return read
+
+
+def milliseconds(text: str) -> float:
+    """Read `60ms` or `0.1s`. Units: ms. Raises: BadInput."""
+    return _amount(text, {"ms": 1.0, "s": 1000.0, "us": 0.001}, "time: give it as 60ms or 0.1s")
+
+
+def megabytes(text: str) -> float:
+    """Read `20MB` or `1GB`; the unit must be there. Units: MB of 10⁶ bytes. Raises: BadInput."""
+    units = {name: size / _BYTES["MB"] for name, size in _BYTES.items() if name}
+    return _amount(text.upper(), units, _SIZE)
+
+
+def byte_count(text: str) -> int:
+    """Read `512MB`, `2GB`, or plain bytes. Raises: BadInput."""
+    read = _amount(text.upper(), _BYTES, _SIZE)
+    if not 1.0 <= read < _MOST_BYTES:
+        raise BadInput(f"{text!r} is no {_SIZE}.")
+    return round(read)
+
+
+def _amount(text: str, units: Mapping[str, float], what: str) -> float:
+    number = text.strip().rstrip("".join(units))
+    unit = text.strip()[len(number) :]
+    try:
+        value = float(number) * units[unit]
+    except (KeyError, ValueError):
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise BadInput(f"{text!r} is no {what}.")
+    return value

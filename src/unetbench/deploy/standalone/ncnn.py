@@ -1,0 +1,27 @@
+"""How a bundle's predict.py loads a network into ncnn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def load_ncnn(folder: Any, threads: int, options: dict[str, str]) -> Any:
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    net.opt.use_winograd_convolution = options.get("winograd", "1") == "1"
+    for option in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage", "vulkan_compute"):
+        setattr(net.opt, f"use_{option}", False)
+    if net.load_param(str(folder / "network.param")) or net.load_model(str(folder / "network.bin")):
+        raise SystemExit("ncnn cannot read the network of this bundle")
+
+    def run(values: list[Any]) -> list[Any]:
+        extractor = net.create_extractor()
+        for name, value in zip(net.input_names(), values, strict=True):
+            extractor.input(name, ncnn.Mat(value[0]).clone())
+        return [np.array(extractor.extract(name)[1])[None] for name in net.output_names()]
+
+    return run

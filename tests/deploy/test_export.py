@@ -1,0 +1,149 @@
+"""Export: what travels and what does not, the bundle's own program, the card from a store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from tests.deploy.bundles import CLASSES, RUNTIMES, SIDE, case, folder, shared
+from tests.samples import machine, measurement
+from unetbench import parts, photos
+from unetbench.cli import main
+from unetbench.deploy import export, standalone
+from unetbench.errors import BadInput, Unsupported
+from unetbench.records import Recipe
+from unetbench.store import writing
+
+
+@pytest.mark.parametrize("name", parts.names("runtime"))
+def test_a_runtime_travels_with_a_loader_or_not_at_all(name: str) -> None:
+    travels = "TRAVELS" in parts.find("runtime", name).constants
+    assert (Path(standalone.__file__).parent / f"{name}.py").is_file() == travels
+
+
+@pytest.mark.parametrize(
+    ("recipe", "instead"),
+    [
+        ("torch_eager/fp32+fold_head", "onnxruntime/fp32+fold_head"),
+        ("torch_compile[freezing=1]/bf16", "openvino/bf16"),
+        ("onnxruntime>torch_compile/fp32", "onnxruntime/fp32"),
+    ],
+)
+def test_what_stays_is_refused_with_the_nearest_that_travels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], recipe: str, instead: str
+) -> None:
+    with pytest.raises(Unsupported, match="does not travel") as refused:
+        export.refuse_what_stays(Recipe.parse(recipe))
+    assert f"--recipe {instead} " in str(refused.value)
+    assert main(["export", "test_resnet", "--recipe", recipe, "-o", str(tmp_path / "a")]) == 2
+    assert instead in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["resnet81", "--recipe", "mnn/fp32"], "did you mean resnet18"),
+        (["resnet18/unett", "--recipe", "mnn/fp32"], "did you mean unet"),
+        (["resnet18", "--recipe", "mnn/fp23"], "did you mean fp32"),
+        (["resnet18", "--recipe", "mnn/fp32", "--weights", "nowhere.pt"], "nowhere.pt"),
+        (["resnet18", "--recipe", "mnn/fp32", "--size", "20"], "out of range"),
+        (["resnet18", "--recipe", "mnn/fp32", "--images", "."], "holds no JPEG"),
+        (["resnet18", "--recipe", "mnn/fp32", "--store", "nowhere.sqlite"], "no store"),
+        (["resnet18"], "required"),
+    ],
+)
+def test_bad_options(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", *arguments, "-o", "bundle"]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_taken_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("notes")
+    for to in (tmp_path, tmp_path / "mine"):
+        with pytest.raises(BadInput, match="already"):
+            export.export(export.Order(case=case(), to=to))
+    assert (tmp_path / "mine").read_text() == "notes"
+
+
+def test_the_card_is_the_latest_of_the_store_that_has_the_case(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    with writing(path) as store:
+        for milliseconds in (30.0, 20.0):
+            session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+            store.append(session.identifier, case(), measurement(milliseconds))
+        session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+        store.append(session.identifier, case("mnn/fp32"), measurement(5.0))
+    card = export.stored_card(path, case())
+    assert card.measurement == measurement(20.0)
+    assert card.machine == machine()
+    with pytest.raises(BadInput, match="leave --store out"):
+        export.stored_card(path, replace(case(), threads=2))
+
+
+@pytest.mark.parametrize("recipe", [*(f"{name}/fp32" for name in RUNTIMES), "openvino>mnn[winograd=1]/fp32"])
+def test_a_bundles_own_program_needs_the_runtime_and_numpy_alone(tmp_path: Path, recipe: str) -> None:
+    bundle = folder(tmp_path, case(recipe))
+    pixels = photos.pixels(photos.default_photos()[0])[:100, :150]
+    np.save(tmp_path / "image.npy", pixels / 255)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    refuse = (
+        "import sys\nfor name in ('unetbench', 'torch', 'timm', 'onnx', 'PIL'): sys.modules[name] = None\n"
+    )
+    code = f"{refuse}sys.argv = sys.argv[1:]\nimport runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+    def run(*arguments: object) -> str:
+        command = [sys.executable, "-c", code, bundle / "predict.py", *arguments]
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()[-1]
+
+    assert "relative error" in (said := run())
+    assert float(said.split()[2].rstrip(";")) < 1e-3
+    assert "wrote" in run(tmp_path / "image.npy", tmp_path / "mask.npy")
+    assert main(["predict", str(bundle), str(tmp_path / "image.png"), "-o", str(tmp_path / "out")]) == 0
+    with Image.open(tmp_path / "out" / "image.mask.png") as mask:
+        agreeing = np.asarray(mask) == np.load(tmp_path / "mask.npy")
+    assert agreeing.mean() >= 0.999, "it blends as `unetbench predict` does"
+    assert len((bundle / "predict.py").read_text().splitlines()) < 140
+
+
+def test_the_onnx_of_a_bundle_is_plain(tmp_path: Path) -> None:
+    bundle = shared()
+    model = onnx.load(bundle.folder / str(bundle.manifest.onnx))
+    onnx.checker.check_model(model)
+    assert {each.domain for each in model.opset_import} <= {"", "ai.onnx"}
+    (given,) = model.graph.input
+    assert [d.dim_value for d in given.type.tensor_type.shape.dim] == [1, 3, SIDE, SIDE]
+    (answer,) = model.graph.output
+    assert [d.dim_value for d in answer.type.tensor_type.shape.dim] == [1, CLASSES, SIDE, SIDE]
+
+
+def test_the_readme_says_what_is_needed_to_feed_it() -> None:
+    text = (shared().folder / "README.md").read_text(encoding="utf-8")
+    for said in (
+        "pip install numpy onnxruntime",
+        "[1, 3, 64, 64]".strip("[]"),
+        "mean [",
+        "input.npy",
+        "exact",
+    ):
+        assert said in text
+    assert "None" not in text
