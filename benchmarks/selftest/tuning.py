@@ -47,7 +47,7 @@ def main() -> None:
         watch = partial(live.observer, console=Console(), write=print, title=f"{encoder}, exhaustively")
         results = {result.case: result for result in session.run(plan, watch)}
         figures += _judged(encoder, options.size, results)
-    publish("16", "tune against the exhaustive search", figures)
+    publish("17", "tune against the exhaustive search", figures)
 
 
 def _judged(encoder: str, size: str, results: Mapping[Case, Result]) -> list[Figure]:

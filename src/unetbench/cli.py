@@ -107,9 +107,7 @@ def _tune(options: Namespace, given: list[str]) -> int:
     )
     cases = asked.cases(machine.threads_or_granted(options.threads))
     if options.dry_run:
-        for recipe in recipes:
-            print(recipe)
-        return 0
+        return _said(recipes)
     options.store.parent.mkdir(parents=True, exist_ok=True)
     plan = session.Plan(
         cases=cases,
@@ -128,8 +126,7 @@ def _tune(options: Namespace, given: list[str]) -> int:
         raise BadInput(f"--budget {options.budget} ended before a case could be measured: give more time.")
     _show(options)
     with reading(options.store) as store:
-        for line in tuned.lines(reports.report(store), {result.key for result in results}):
-            print(line)
+        _said(tuned.lines(reports.report(store), {result.key for result in results}))
     return 0 if any(not result.failed for result in results) else 1
 
 
