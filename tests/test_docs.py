@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,17 @@ def test_the_page_of_proofs_is_what_the_proofs_wrote(tmp_path: Path, monkeypatch
     monkeypatch.setattr(figures, "_PAGE", copy)
     figures.write_page()
     assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+
+
+def test_the_page_of_networks_shows_what_is_counted() -> None:
+    loader = SourceFileLoader("describe_networks", str(ROOT / "scripts" / "describe_networks"))
+    spec = spec_from_loader(loader.name, loader)
+    assert spec is not None
+    script = module_from_spec(spec)
+    loader.exec_module(script)
+    text = script.PAGE.read_text(encoding="utf-8")
+    assert "| `semantic_fpn` | 0.42 |" in text
+    assert script.page(text) == text
 
 
 def test_an_upper_bound_is_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
