@@ -155,7 +155,9 @@ def test_a_case_opens_with_its_runs_and_the_command(opened: Any) -> None:
 
 
 def test_a_link_to_a_case_opens_it(driver: Any, published: Path) -> None:
-    key = driver.execute_script("return JSON.parse(document.getElementById('data').textContent).columns.case[3]")
+    key = driver.execute_script(
+        "return JSON.parse(document.getElementById('data').textContent).columns.case[3]"
+    )
     driver.get("about:blank")
     driver.get(f"{published.as_uri()}#{key}")
     _until(driver, "return document.querySelectorAll('tr.case svg').length === 2")
