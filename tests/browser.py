@@ -24,11 +24,15 @@ _FLAGS = (
 @contextmanager
 def chromium(width: int = 1280, height: int = 900) -> Iterator[Any]:
     """Start a browser with a profile of its own and end it."""
+    # Without a path selenium would look for a driver on the network.
+    assert BINARY and DRIVER, (
+        "chromium or chromedriver is missing: `apt-get install chromium chromium-driver`"
+    )
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
-    options.binary_location = str(BINARY)
+    options.binary_location = BINARY
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         for flag in (*_FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"):
             options.add_argument(flag)

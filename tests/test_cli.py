@@ -8,8 +8,9 @@ import pytest
 
 from tests.samples import case, machine, measurement
 from unetbench.cli import main
+from unetbench.machine import machine as here
 from unetbench.measuring import session
-from unetbench.records import Failure
+from unetbench.records import Failure, Result
 from unetbench.store import writing
 
 SUITE = 'encoders = ["resnet18"]\nsizes = ["64"]\n'
@@ -327,6 +328,54 @@ def test_bad_options_of_advise(
     monkeypatch.chdir(tmp_path)
     assert said in _error(capsys, "advise", *arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_advise_measures_within_a_budget_and_then_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The session is a fake that takes no time: what is asked of it, and that the answer is from its store."""
+    asked: list[session.Plan] = []
+
+    def run(plan: session.Plan, observer: object) -> tuple[Result, ...]:
+        asked.append(plan)
+        with writing(plan.store) as store:
+            one = store.open_session(
+                here(), preset=plan.preset.name, images="x", command=list(plan.command), fresh=False
+            )
+            known = {result.key for result in store.results(one.identifier)}
+            for each in plan.cases:
+                if each.key() not in known:
+                    store.append(one.identifier, each, measurement(50))
+            wanted = {each.key() for each in plan.cases}
+            return tuple(result for result in store.results(one.identifier) if result.key in wanted)
+
+    monkeypatch.setattr(session, "run", run)
+    path = tmp_path / "new" / "advised.sqlite"
+    arguments = [
+        "advise",
+        "--size",
+        "64",
+        "--classes",
+        "5",
+        "--threads",
+        "1",
+        "--encoder",
+        "test_*net",
+        "--max-latency",
+        "60ms",
+    ]
+    assert main([*arguments, "--store", str(path), "--budget", "1m"]) == 0
+    assert [(plan.preset.name, plan.halving) for plan in asked] == [
+        ("tune", False),
+        ("tune", False),
+        ("tune", True),
+    ]
+    networks = {
+        (each.network.encoder, each.network.classes, each.height_px, each.threads) for each in asked[0].cases
+    }
+    assert networks == {(f"test_{name}", 5, 64, 1) for name in ("byobnet", "efficientnet", "nfnet", "resnet")}
+    assert all(plan.budget_s is not None and 0 < plan.budget_s <= 60 for plan in asked)
+    assert "Best: test_nfnet/unet" in capsys.readouterr().out
 
 
 def test_a_page_and_a_parquet_file_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -174,7 +174,8 @@ def _figures(candidate: Candidate, asked: Asked) -> str:
 
 
 def _named(candidate: Candidate) -> str:
-    return f"{candidate.network} {candidate.row.recipe}, {candidate.row.threads} threads"
+    threads = candidate.row.threads
+    return f"{candidate.network} {candidate.row.recipe}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _given(constraint: Constraint) -> str:

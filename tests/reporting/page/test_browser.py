@@ -154,6 +154,17 @@ def test_a_case_opens_with_its_runs_and_the_command(opened: Any) -> None:
     assert not opened.find_elements("css selector", "tr.case")
 
 
+def test_a_link_to_a_case_opens_it(driver: Any, published: Path) -> None:
+    key = driver.execute_script(
+        "return JSON.parse(document.getElementById('data').textContent).columns.case[3]"
+    )
+    driver.get("about:blank")
+    driver.get(f"{published.as_uri()}#{key}")
+    _until(driver, "return document.querySelectorAll('tr.case svg').length === 2")
+    assert key in driver.find_element("css selector", "tr.case").text
+    assert browser.console(driver) == []
+
+
 def test_failures_machines_and_conditions_are_there(opened: Any) -> None:
     assert "wrong output" in opened.find_element("id", "failures").text
     machines = opened.find_element("id", "machines").text

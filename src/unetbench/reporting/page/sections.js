@@ -1,4 +1,5 @@
 // What stands around the table: the front, the panels of recipes, machines side by side, failures, conditions.
+// A section more is its data in table.py, a hidden <section> in page.html, and a function here that `apply` calls.
 
 const SECTION_ROWS = 30;
 const axes = { across: "parameters_m", up: "images_per_s" };
