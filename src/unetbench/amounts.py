@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from unetbench.errors import BadInput
 
 _BYTES = {"": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2.0**10, "MIB": 2.0**20, "GIB": 2.0**30}
+_COUNTS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
 _SIZE = "size: give it as 20MB or 1GB"
 _MOST_BYTES = 1e15  # of memory: more is a typing error
 
@@ -16,6 +17,12 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise BadInput(f"{text!r} is no positive whole number: give 1 or more.")
     return int(text)
+
+
+def count(text: str) -> int:
+    """Read `10M`, `500k` or a plain number, of parameters. Raises: BadInput."""
+    read = _amount(text.upper(), _COUNTS, "number of parameters: give it as 10M, 500k or 25000000")
+    return max(1, round(read))
 
 
 def share(text: str) -> float:

@@ -135,6 +135,15 @@ def parser() -> ArgumentParser:
         "what", nargs="?", help="encoders, decoders, references, rewrites or runtimes (default: all)"
     )
     listing.add_argument("pattern", nargs="?", default="*", help="such as 'mobilenet*'")
+    listing.add_argument(
+        "--max-params", type=amounts.count, metavar="10M", help="encoders with no more parameters"
+    )
+    listing.add_argument(
+        "--pyramid", metavar="LEVELS", help="encoders with these strides: 2,4,8,16,32 or 4…32, or flat"
+    )
+    listing.add_argument(
+        "--all", action="store_true", help="encoders that do not work too, each with the reason"
+    )
 
     commands.add_parser("doctor", help="what this machine will allow")
     return whole

@@ -11,13 +11,10 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from unetbench import arguments as accepted
 from unetbench.errors import BadInput, UnetbenchError
-
-if TYPE_CHECKING:
-    from unetbench.quality import Source
 
 _INTERRUPTED = 130
 _ROWS = 200  # of a table in a terminal: nobody reads more there, and drawing thousands takes seconds
@@ -175,45 +172,9 @@ def _show(options: Namespace) -> None:
 
 
 def _advise(options: Namespace, given: list[str]) -> int:
-    from unetbench import machine, quality
-    from unetbench.reporting import advice
+    from unetbench import advising
 
-    known = quality.published if options.quality is None else quality.from_csv(options.quality)
-    asked = advice.asked(options.size, options.classes, options.percentile)
-    limits = (options.max_latency, options.max_memory, options.max_size, options.exact_only, options.encoder)
-    stores = options.store or [Path("advised.sqlite")]
-    if options.budget is not None:
-        _search(options, given, stores[-1], known)
-    found, conditions = advice.candidates(stores, asked, known, machine.machine())
-    told = advice.advised(found, limits, own_quality=options.quality is not None)
-    _said(advice.lines(told, asked, conditions))
-    return 0 if told.ranked else 1
-
-
-def _search(options: Namespace, given: list[str], store: Path, known: Source) -> None:
-    from rich.console import Console
-
-    from unetbench import candidates, machine, photos, suite
-    from unetbench.measuring import preset as presets
-    from unetbench.measuring import search, session
-    from unetbench.reporting import live
-
-    wish = search.Search(
-        encoders=candidates.encoders(options.encoder, lambda name: known(f"{name}/unet") is not None),
-        recipes=candidates.recipes(),
-        axes=suite.Suite(sizes=(options.size,), classes=options.classes),
-        threads=machine.threads_or_granted(options.threads),
-        quality=known,
-        max_latency_ms=options.max_latency,
-        max_memory_mb=options.max_memory,
-        max_size_mb=options.max_size,
-        exact_only=options.exact_only,
-    )
-    images = photos.folder_photos(options.images) if options.images else ()
-    plan = session.Plan(cases=(), store=store, preset=search.ALONE, command=given, images=images)
-    observer = partial(live.observer, console=Console(), write=_line, title="Searching")
-    store.parent.mkdir(parents=True, exist_ok=True)
-    search.search(wish, plan, observer, presets.budget_s(options.budget))
+    return advising.advise(options, given, _line)
 
 
 def _compare(options: Namespace, given: list[str]) -> int:
@@ -246,7 +207,14 @@ def _merge(options: Namespace, given: list[str]) -> int:
 def _list(options: Namespace, given: list[str]) -> int:
     from unetbench import listing
 
-    return _said(listing.lines(options.what, options.pattern))
+    shown = listing.lines(
+        options.what,
+        options.pattern,
+        most_parameters=options.max_params,
+        levels=options.pyramid,
+        failing=options.all,
+    )
+    return _said(shown)
 
 
 def _doctor(options: Namespace, given: list[str]) -> int:

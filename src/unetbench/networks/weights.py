@@ -96,7 +96,7 @@ def _calibrate_whole(model: Whole) -> None:
 
 def _photographs(model: nn.Module, side_px: int) -> Tensor:
     takes = intake(model)
-    height, width = takes.fixed_size or (side_px, side_px)
+    height, width = takes.fixed_size or takes.padded(side_px, side_px)
     crops = photos.crops(
         photos.default_photos(), _CROPS, height_px=height, width_px=width, channels=takes.in_channels
     )

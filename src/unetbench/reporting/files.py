@@ -57,7 +57,12 @@ def parquet_bytes(rows: Sequence[Row], conditions: Mapping[str, str]) -> bytes:
         raise MissingPackage(
             "Parquet needs pyarrow: install it with `uv pip install unetbench[parquet]`, or take results.csv of --out."
         ) from error
-    kinds = {"bool": pyarrow.bool_(), "str": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64()}
+    kinds = {
+        "bool": pyarrow.bool_(),
+        "str": pyarrow.string(),
+        "int": pyarrow.int64(),
+        "float": pyarrow.float64(),
+    }
     schema = pyarrow.schema(
         [(each.name, kinds[str(each.type).partition(" ")[0]]) for each in fields(Row)],
         metadata=dict(conditions),

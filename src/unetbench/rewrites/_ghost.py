@@ -48,6 +48,7 @@ def counts(model: nn.Module, *shapes: Shape) -> Counts:
     """Count one run. Shapes: each input's (B, C, H, W)."""
     flops, moved = FlopCounterMode(display=False), _Moved()
     ghost = deepcopy(model).to(device="meta", dtype=torch.float32)
+    ghost.requires_grad_(False)  # the counter hooks into gradients where a parameter is a module's input
     with torch.no_grad(), moved, flops:
         ghost(*(torch.empty(shape, device="meta") for shape in shapes))
     return Counts(flop=flops.get_total_flops(), moved_bytes=moved.bytes, product_bytes=moved.product_bytes)

@@ -1,0 +1,58 @@
+"""The verb `advise`: its options to calls, lines and an exit code. It prints nothing itself."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unetbench.quality import Source
+
+Write = Callable[[str], None]
+
+
+def advise(options: Namespace, given: Sequence[str], write: Write) -> int:
+    """Measure what a budget allows, then say what the results recommend; 1 where nothing meets the limits."""
+    from unetbench import machine, quality
+    from unetbench.reporting import advice
+
+    known = quality.published if options.quality is None else quality.from_csv(options.quality)
+    asked = advice.asked(options.size, options.classes, options.percentile)
+    limits = (options.max_latency, options.max_memory, options.max_size, options.exact_only, options.encoder)
+    stores = options.store or [Path("advised.sqlite")]
+    if options.budget is not None:
+        _search(options, given, stores[-1], known, write)
+    found, conditions = advice.candidates(stores, asked, known, machine.machine())
+    told = advice.advised(found, limits, own_quality=options.quality is not None)
+    for line in advice.lines(told, asked, conditions):
+        write(line)
+    return 0 if told.ranked else 1
+
+
+def _search(options: Namespace, given: Sequence[str], store: Path, known: Source, write: Write) -> None:
+    from rich.console import Console
+
+    from unetbench import candidates, machine, photos, suite
+    from unetbench.measuring import preset as presets
+    from unetbench.measuring import search, session
+    from unetbench.reporting import live
+
+    wish = search.Search(
+        encoders=candidates.encoders(options.encoder, lambda name: known(f"{name}/unet") is not None),
+        recipes=candidates.recipes(),
+        axes=suite.Suite(sizes=(options.size,), classes=options.classes),
+        threads=machine.threads_or_granted(options.threads),
+        quality=known,
+        max_latency_ms=options.max_latency,
+        max_memory_mb=options.max_memory,
+        max_size_mb=options.max_size,
+        exact_only=options.exact_only,
+    )
+    images = photos.folder_photos(options.images) if options.images else ()
+    plan = session.Plan(cases=(), store=store, preset=search.ALONE, command=given, images=images)
+    observer = partial(live.observer, console=Console(), write=write, title="Searching")
+    store.parent.mkdir(parents=True, exist_ok=True)
+    search.search(wish, plan, observer, presets.budget_s(options.budget))
