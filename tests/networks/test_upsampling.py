@@ -54,11 +54,12 @@ def test_the_default_is_the_up_convolution_with_the_names_that_checkpoints_have(
 @torch.inference_mode()
 def test_it_is_the_unet_of_smp(upsampling: str) -> None:
     """With our weights, mapped, their network gives our logits."""
-    network = Network("resnet18", decoder=f"unet[upsampling={upsampling}]", classes=2)
+    network = Network("test_resnet", decoder=f"unet[upsampling={upsampling}]", classes=2)
     ours: Any = network.build().double()
-    widths = (256, 128, 64, 32, 32)  # theirs has a block of its own at full resolution
+    widths = [stage.convolutions[0].out_channels for stage in ours.decoder.stages]
+    widths.append(widths[-1])  # theirs has a block of its own at full resolution
     theirs: Any = segmentation_models_pytorch.Unet(
-        "tu-resnet18",
+        "tu-test_resnet",
         encoder_weights=None,
         classes=2,
         decoder_channels=widths,
