@@ -87,6 +87,8 @@ def test_memory_counts_while_it_loads_and_weights_where_no_file_is_loaded() -> N
     loading = candidate("a", 10, peak_mb=100.0, peak_load_mb=400.0)
     assert loading.memory_mb == 400.0
     assert candidate("b", 10, artifact_mb=None, parameters_m=4.0).size_mb == 16.0
+    assert candidate("c", 10, artifact_mb=4.1, parameters_m=4.0).size_mb == 4.1  # int8
+    assert candidate("d", 10, artifact_mb=2.0, parameters_m=4.0).size_mb == 18.0  # compiled code without them
 
 
 def test_a_constraint_that_fails_by_itself_is_named_with_the_best() -> None:

@@ -15,7 +15,7 @@ from unetbench.quality import Quality
 from unetbench.reporting.rows import Row
 from unetbench.reporting.standing import Standings
 
-_WEIGHT_BYTES = 4  # of a parameter in fp32, where a runtime loads no file of its own
+_WEIGHT_BYTES = 4  # of a parameter in a checkpoint, where no weights are in the files of a runtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +48,10 @@ class Candidate:
 
     @property
     def size_mb(self) -> float:
-        """The files that its runtime loads; of a runtime without any, the weights."""
-        if self.row.artifact_mb is not None:
-            return self.row.artifact_mb
-        return (self.row.parameters_m or 0.0) * _WEIGHT_BYTES
+        """The files that its runtime loads; where these are less than the weights alone, with the weights."""
+        weights = self.row.parameters_m or 0.0  # bytes, in millions, at one each: fewer are in no format here
+        files = self.row.artifact_mb or 0.0
+        return files if files >= weights else files + weights * _WEIGHT_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

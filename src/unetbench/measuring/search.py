@@ -113,7 +113,7 @@ class Search:
         return [r.case for r in meeting if r.case.network.encoder in chosen]
 
     def _meets(self, result: Result) -> bool:
-        """Whether a case is within the limits by what it took alone; a file of no known size is no reason."""
+        """Whether a case is within the limits by what it took alone; weights outside its files are no reason here."""
         measured = result.alone[-1]
         held = [
             (_median_ms(result), self.max_latency_ms),

@@ -128,7 +128,7 @@ def _choice(told: Advice, asked: Asked) -> Iterator[str]:
 
 def _no_verdicts(first: Candidate, rest: Sequence[Candidate]) -> str:
     known = [each for each in rest if advisor.told_apart(first, each) is not None]
-    return "" if known else " (no paired blocks: which of two near ones is faster is not known)"
+    return "" if known else " (no verdict: which of two near ones is faster is not known)"
 
 
 def _infeasible(told: Advice, asked: Asked) -> Iterator[str]:
@@ -165,7 +165,7 @@ def _figures(candidate: Candidate, asked: Asked) -> str:
     unsure = "about " if time.doubt else ""
     name = "slowest run" if time.doubt and asked.percentile != _MEDIAN else asked.time
     high = "" if time.high_ms is None else f" (at most {milliseconds(time.high_ms)})"
-    weights = " of weights" if candidate.row.artifact_mb is None else ""
+    weights = " with its weights" if candidate.size_mb != candidate.row.artifact_mb else ""
     quality = "" if candidate.quality is None else f", quality {candidate.quality.value:.4g}"
     return (
         f"{name} {unsure}{milliseconds(time.value_ms)} ms{high}, {candidate.memory_mb:.0f} MB of memory, "
