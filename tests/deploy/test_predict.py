@@ -282,10 +282,10 @@ from unetbench.deploy.costs import Costs
 from unetbench.measuring import memory
 
 class Session:
-    def bind(self, image, shared): self._image = image
+    logits = np.arange(5 * 256 * 256, dtype=np.float32).reshape(1, 5, 256, 256) % 7
+    def bind(self, image, shared): pass
     def run(self): pass
-    def answers(self):
-        return (np.concatenate([self._image, -self._image, self._image * 2], axis=1)[:, :5],)
+    def answers(self): return (self.logits,)
 
 class Manifest:
     mean, std, unit_px = (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), 32

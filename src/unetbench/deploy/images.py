@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from PIL import Image
 from unetbench.deploy.tiles import Pixels, Source
 from unetbench.errors import BadInput, MissingPackage, UnetbenchError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_TIFF_SUFFIXES = (".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", *_TIFF_SUFFIXES)
 _PILLOW = ("PNG", "JPEG", "WEBP", "BMP")  # its other readers are not asked: fewer doors
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF
 _ALPHA = {"LA": 1, "RGBA": 1, "La": 1, "RGBa": 1}
@@ -114,6 +116,12 @@ def page(source: Source, in_channels: int, alpha: int = 0, peak: float | None = 
     return Page(
         source=source, taken=taken, peak=peak or _PEAKS.get(kind) or float(np.iinfo(source.dtype).max)
     )
+
+
+def warm(paths: Sequence[Path]) -> None:
+    """Import what will read these files: that is no part of what an image costs."""
+    if any(path.suffix.lower() in _TIFF_SUFFIXES for path in paths) and find_spec("tifffile"):
+        from unetbench.deploy import tiff  # noqa: F401
 
 
 def found(paths: Sequence[Path]) -> list[Path]:

@@ -156,6 +156,7 @@ class _Run:
                 f"bundle {str(self._bundle.folder)!r} answers wrongly on this machine ({fault}): "
                 "`unetbench verify` says more; no mask is written."
             )
+        images.warm(self._files)
         memory.reset_peak()
         self.summary.loaded_bytes, self.summary.threads = memory.peak_rss_bytes(), threads
         self._network = Network(session, manifest)
