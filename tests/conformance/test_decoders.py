@@ -11,11 +11,16 @@ from torch import Tensor
 
 from unetbench import Network, parts
 
-# Channels, strides and the maps' sizes of an image of 64 × 96, finest first.
+# Channels, strides and the maps' sizes of an image of whole cells, finest first.
 PYRAMIDS = {
     "five levels": ((8, 8, 16, 16, 24), (2, 4, 8, 16, 32), ((32, 48), (16, 24), (8, 12), (4, 6), (2, 3))),
     "four levels": ((8, 16, 24, 32), (4, 8, 16, 32), ((16, 24), (8, 12), (4, 6), (2, 3))),
     "the widest is not the deepest": ((8, 40, 12), (8, 16, 32), ((8, 12), (4, 6), (2, 3))),
+    "an odd patch": ((8, 12, 12), (7, 14, 28), ((16, 12), (8, 6), (4, 3))),
+    "a third": ((8, 12, 12, 12), (3, 6, 12, 24), ((16, 24), (8, 12), (4, 6), (2, 3))),
+    "a stride twice": ((6, 8, 12, 12, 12), (2, 2, 4, 8, 16), ((32, 48), (32, 48), (16, 24), (8, 12), (4, 6))),
+    "a level missing": ((8, 16, 24), (4, 16, 32), ((16, 24), (4, 6), (2, 3))),
+    "two levels, deep": ((8, 12), (32, 64), ((4, 2), (2, 1))),
     "one channel": ((1, 1, 1, 1, 1), (2, 4, 8, 16, 32), ((32, 48), (16, 24), (8, 12), (4, 6), (2, 3))),
 }
 # The maps of inception_v3, whose convolutions are not padded, from an image of 96 × 128.
@@ -45,7 +50,8 @@ def test_a_pyramid_becomes_one_map(name: str, pyramid: Any) -> None:
     out = decoder(_features(pyramid))
     stride = decoder.out_stride
     assert isinstance(decoder.out_channels, int)
-    assert out.shape == (2, decoder.out_channels, 64 // stride, 96 // stride)
+    rows, columns = (side * pyramid[1][0] for side in pyramid[2][0])
+    assert out.shape == (2, decoder.out_channels, rows / stride, columns / stride)
     assert out.isfinite().all()
 
 

@@ -59,6 +59,17 @@ def test_the_function_stays_the_same(name: str, encoder: str) -> None:
 
 
 @rewrites
+@pytest.mark.parametrize("encoder", ["test_vit", "test_mambaout", "test_maxvit", "levit_128s"])
+@torch.inference_mode()
+def test_flat_and_other_pyramids_keep_their_function_too(name: str, encoder: str) -> None:
+    model = Network(encoder, classes=2, image_size=(64, 64)).build().double()
+    images = torch.randn(1, 3, 64, 33, dtype=torch.float64)
+    expected = model(images)
+    tolerance = parts.find("rewrite", name).module().TOLERANCE
+    assert relative_error(expected.numpy(), _rewritten(model, name)(images).numpy()) <= tolerance
+
+
+@rewrites
 @torch.no_grad()
 def test_the_rewritten_network_can_be_exported_and_compiled(name: str) -> None:
     fast = _rewritten(_network("test_resnet"), name)

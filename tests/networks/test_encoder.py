@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
 from unetbench import Network
-from unetbench.errors import Unsupported
 from unetbench.networks.encoder import Encoder
 
 PYRAMIDS = {
@@ -78,7 +79,7 @@ def test_unpadded_convolutions_need_more_and_the_network_pads_to_it() -> None:
     assert Encoder("test_resnet").least_side_px == 32
 
 
-@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("channels", [1, 4, 13])
 @torch.inference_mode()
 def test_other_numbers_of_input_channels(channels: int) -> None:
     encoder = Encoder("test_resnet", in_channels=channels).eval()
@@ -89,15 +90,25 @@ def test_other_numbers_of_input_channels(channels: int) -> None:
     assert not torch.equal(encoder(image)[-1], deepest), "the last channel counts"
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "mixer_s32_224", "no_such_encoder"])
-def test_what_gives_no_pyramid_is_refused_in_one_line(name: str) -> None:
-    with pytest.raises(Unsupported, match=rf"^[^\n]*\b{name}\b[^\n]*choose [^\n]*$"):
-        Encoder(name)
+FLAT = {  # the model's own stride, the levels' channels and strides, the size for an image of 56 × 96
+    "test_vit": (16, (16, 32, 64, 64), (4, 8, 16, 32), (64, 96)),
+    "test_vit_relpos": (16, (24, 48, 96, 96), (4, 8, 16, 32), (64, 96)),
+    "vit_small_patch14_dinov2": (14, (192, 384, 384), (7, 14, 28), (56, 112)),
+    "mixer_s32_224": (32, (128, 256, 512, 512), (8, 16, 32, 64), (64, 128)),
+}
 
 
-def test_a_flat_model_is_told_its_strides() -> None:
-    with pytest.raises(Unsupported, match=r"gives no pyramid \(its strides: 16\)"):
-        Encoder("vit_tiny_patch16_224")
+@pytest.mark.parametrize(("name", "facts"), FLAT.items())
+@torch.inference_mode()
+def test_a_flat_model_gets_a_pyramid(name: str, facts: Any) -> None:
+    patch, channels, strides, size = facts
+    encoder = Encoder(name, image_size=(56, 96)).eval()
+    assert (encoder.flat_stride, encoder.channels, encoder.strides) == (patch, channels, strides)
+    assert encoder.fixed_size == encoder.padded(56, 96) == size
+    assert [tuple(each.shape) for each in encoder(torch.randn(2, 3, *size))] == [
+        (2, width, size[0] // stride, size[1] // stride)
+        for width, stride in zip(channels, strides, strict=True)
+    ]
 
 
 def test_weights_follow_the_seed_and_leave_the_callers_random_state_alone() -> None:

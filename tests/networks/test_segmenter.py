@@ -39,9 +39,41 @@ def test_encoders_that_round_down_or_start_late_do_too(name: str) -> None:
 
 
 @torch.inference_mode()
-def test_a_model_for_one_size_takes_that_size_unrounded() -> None:
+def test_a_model_for_one_size_takes_that_size_unrounded_and_smaller_ones() -> None:
     model = Network("swin_tiny_patch4_window7_224", image_size=(60, 90)).build()
-    assert model(torch.randn(1, 3, 60, 90)).shape == (1, 1, 60, 90)
+    for size in ((60, 90), (33, 90)):
+        assert model(torch.randn(1, 3, *size)).shape == (1, 1, *size)
+    with pytest.raises(BadInput, match=r"^[^\n]*up to 64×96 pixels[^\n]*image_size=\(65, 90\)"):
+        model(torch.randn(1, 3, 65, 90))
+
+
+# One of each form of pyramid: the tiny models that timm tests itself with, where there is one.
+FORMS = {
+    "test_vit": ((4, 8, 16, 32), 1),  # flat, patch 16
+    "vit_small_patch14_dinov2": ((7, 14, 28), 1.75),
+    "test_convnext": ((4, 8, 16, 32), 1),
+    "test_mambaout": ((4, 8, 16, 32), 1),  # channels last
+    "test_nfnet": ((2, 4, 8, 16, 32), 1),
+    "test_maxvit": ((2, 4, 8, 16, 32), 1),  # built for one size
+    "crossvit_tiny_240": ((12, 17), 1.5),
+    "levit_128s": ((16, 32, 64), 1),
+    "volo_d1_224": ((8, 16, 16, 16), 1),
+}
+
+
+@pytest.mark.parametrize(("name", "form"), FORMS.items())
+@torch.inference_mode()
+def test_every_form_of_pyramid_gives_logits_of_the_images_size(
+    name: str, form: tuple[tuple[int, ...], float]
+) -> None:
+    model = Network(name, classes=2, image_size=(64, 96)).build()
+    assert (model.encoder.strides, model.resized_by) == form
+    assert ("resized bilinearly" in model.extra_repr()) == (form[1] != 1)
+    for height, width in ((64, 96), (33, 47)):
+        logits = model(torch.randn(1, 3, height, width))
+        assert logits.shape == (1, 2, height, width)
+        assert logits.isfinite().all()
+        assert logits.std() > 0
 
 
 @settings(max_examples=10, deadline=None, database=None)
@@ -82,6 +114,18 @@ def test_images_of_a_batch_do_not_touch_each_other() -> None:
     both = exact(images)
     torch.testing.assert_close(both[:1], exact(images[:1]))
     torch.testing.assert_close(both[1:], exact(images[1:]))
+
+
+@pytest.mark.parametrize("in_channels", [4, 13])
+@torch.inference_mode()
+def test_other_numbers_of_channels_from_end_to_end(in_channels: int) -> None:
+    for name in ("test_efficientnet", "test_vit"):
+        model = Network(name, in_channels=in_channels).build()
+        image = torch.randn(1, in_channels, 64, 64)
+        logits = model(image)
+        assert logits.shape == (1, 1, 64, 64)
+        image[:, -1] += 1.0
+        assert not torch.equal(model(image), logits), "the last channel counts"
 
 
 @pytest.mark.parametrize("classes", [1, 3, 21])
@@ -127,6 +171,59 @@ def test_the_rule_of_default_widths(channels: list[int]) -> None:
     with torch.device("meta"):
         decoder = Decoder(channels, (2, 4, 8, 16, 32)[-len(channels) :])
     assert _widths(decoder) == (min(256, m), min(128, m // 2), min(64, m // 4), min(32, m // 8))
+
+
+@given(st.lists(st.integers(2, 64), min_size=1, max_size=6).map(sorted))
+def test_the_factors_lead_from_the_deepest_level_past_every_other_to_full_resolution(
+    strides: list[int],
+) -> None:
+    with torch.device("meta"):
+        decoder = Decoder([8] * len(strides), strides)
+    at, met = float(strides[-1]), []
+    for stage, skip in zip(decoder.stages, decoder._skip_indices, strict=True):
+        assert 1 <= stage.factor <= 2  # type: ignore[operator]
+        at /= stage.factor  # type: ignore[operator]
+        if skip is not None:
+            met.append(skip)
+            assert at == pytest.approx(strides[skip])
+    assert met == list(range(len(strides) - 2, -1, -1)), "every level is a skip once, the finest last"
+    assert 1 <= decoder.out_stride < 2
+    assert at == pytest.approx(decoder.out_stride * (2 if isinstance(decoder.up, nn.ConvTranspose2d) else 1))
+
+
+@pytest.mark.parametrize(
+    ("strides", "factors", "out_stride"),
+    [
+        ((4, 8, 16, 32), [2, 2, 2, 2], 1),
+        ((7, 14, 28), [2, 2, 2, 2], 1.75),
+        ((3, 6, 12, 24), [2, 2, 2, 2], 1.5),
+        ((2, 2, 4, 8, 16), [2, 2, 2, 1], 1),
+        ((8, 32), [2, 2, 2, 2], 1),
+        ((12, 16), [16 / 12, 2, 2, 2], 1.5),
+    ],
+)
+def test_the_factors_of_a_pyramid(strides: tuple[int, ...], factors: list[float], out_stride: float) -> None:
+    decoder = Decoder([8] * len(strides), strides)
+    assert [stage.factor for stage in decoder.stages] == factors
+    assert decoder.out_stride == out_stride
+
+
+@torch.inference_mode()
+def test_levels_of_one_size_are_joined_as_they_are() -> None:
+    stage = Stage(8, 4, 6, factor=1).eval()
+    below, skip = torch.randn(1, 8, 5, 7), torch.randn(1, 4, 5, 7)
+    assert torch.equal(stage(below, skip), stage.convolutions(torch.cat([below, skip], dim=1)))
+    assert not stage.extra_repr()
+
+
+@torch.inference_mode()
+def test_where_the_ratio_is_no_power_of_two_the_map_is_resized_and_the_stage_says_so() -> None:
+    stage = Stage(8, 4, 6, factor=1.5).eval()
+    below, skip = torch.randn(1, 8, 4, 6), torch.randn(1, 4, 6, 9)
+    resized = nn.functional.interpolate(below, scale_factor=1.5, mode="bilinear", align_corners=False)
+    expected = stage.convolutions(torch.cat([resized, skip], dim=1))
+    torch.testing.assert_close(stage(below, skip), expected)
+    assert "1.5" in stage.extra_repr()
 
 
 def test_a_stage_is_an_up_convolution_and_two_convolutions() -> None:

@@ -48,7 +48,7 @@ def test_every_class_occurs_on_photographs(name: str, classes: int) -> None:
     assert share.max() < 0.9
 
 
-@pytest.mark.parametrize("in_channels", [1, 4])
+@pytest.mark.parametrize("in_channels", [1, 4, 13])
 @torch.inference_mode()
 def test_other_numbers_of_input_channels_are_calibrated_too(in_channels: int) -> None:
     model = Network(NAME, in_channels=in_channels).build()

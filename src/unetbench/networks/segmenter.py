@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unetbench.networks.encoder import Encoder, padded_size
+from unetbench.networks.encoder import Encoder
 
 
 class Segmenter(nn.Module):
     """A segmentation network for any image of at least 32 × 32, odd sizes included.
 
-    The input is padded right and bottom with zeros (the mean, after normalisation) to a multiple of
-    the deepest stride (and to the least size that the encoder takes), and the logits are cropped back; nothing is interpolated.
+    The input is padded right and bottom with zeros (the mean, after normalisation) to a size that the
+    encoder takes, and the logits are cropped back. Where the decoder's map is not of full resolution the
+    logits are resized bilinearly by `resized_by`, which is 1 otherwise: nothing is interpolated then.
     Shapes: (B, C, H, W) -> (B, classes, H, W).
+    Raises: BadInput for an image larger than the one size that the encoder was built for.
     """
 
     def __init__(self, encoder: Encoder, decoder: nn.Module, *, classes: int) -> None:
@@ -23,6 +25,7 @@ class Segmenter(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.head = nn.Conv2d(int(decoder.out_channels), classes, kernel_size=1)  # type: ignore[arg-type]
+        self.resized_by = float(decoder.out_stride)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
@@ -31,7 +34,7 @@ class Segmenter(nn.Module):
     def encoded(self, images: Tensor) -> list[Tensor]:
         """The first half: images (B, C, H, W) -> [(B, Cᵢ, rows/sᵢ, columns/sᵢ)] of the padded images."""
         height, width = images.shape[-2:]
-        rows, columns = self._padded(height, width)
+        rows, columns = self.encoder.padded(height, width)
         if (rows, columns) != (height, width):
             images = F.pad(images, (0, columns - width, 0, rows - height))
         features: list[Tensor] = self.encoder(images)
@@ -39,12 +42,15 @@ class Segmenter(nn.Module):
 
     def decoded(self, features: Sequence[Tensor], height: int, width: int) -> Tensor:
         """The second half: the features of an image of that size -> (B, classes, height, width)."""
-        logits = self.head(self.decoder(features))  # (B, classes, ≈rows, ≈columns)
-        return grown(logits, *self._padded(height, width))[..., :height, :width]
+        logits = self.head(self.decoder(features))  # (B, classes, ≈rows/resized_by, ≈columns/resized_by)
+        if self.resized_by != 1:  # the head is linear pixel by pixel: resizing before it would give the same
+            logits = F.interpolate(
+                logits, scale_factor=self.resized_by, mode="bilinear", align_corners=False
+            )  # (B, classes, ≈rows, ≈columns)
+        return grown(logits, *self.encoder.padded(height, width))[..., :height, :width]
 
-    def _padded(self, height: int, width: int) -> tuple[int, int]:
-        least = self.encoder.least_side_px
-        return padded_size((max(height, least), max(width, least)), self.encoder.strides[-1])
+    def extra_repr(self) -> str:
+        return "" if self.resized_by == 1 else f"logits resized bilinearly by {self.resized_by:g}"
 
 
 def grown(feature: Tensor, height: int, width: int) -> Tensor:

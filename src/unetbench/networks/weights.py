@@ -62,7 +62,7 @@ def _draw_norms(model: nn.Module) -> None:
 def _calibrate(model: Segmenter, part: nn.Module) -> None:
     """Take batch-norm statistics from photographs in one pass, then balance the head."""
     encoder = model.encoder
-    height, width = encoder.fixed_size or (_CROP_PX, _CROP_PX)
+    height, width = encoder.fixed_size or encoder.padded(_CROP_PX, _CROP_PX)
     crops = photos.crops(
         photos.default_photos(), _CROPS, height_px=height, width_px=width, channels=encoder.in_channels
     )

@@ -45,6 +45,7 @@ def counts(model: nn.Module, shape: Shape) -> Counts:
     """Count one run. Shapes: `shape` is the input's (B, C, H, W)."""
     flops, moved = FlopCounterMode(display=False), _Moved()
     ghost = deepcopy(model).to(device="meta", dtype=torch.float32)
+    ghost.requires_grad_(False)  # the counter hooks into gradients where a parameter is a module's input
     with torch.no_grad(), moved, flops:
         ghost(torch.empty(shape, device="meta"))
     return Counts(flop=flops.get_total_flops(), moved_bytes=moved.bytes)
