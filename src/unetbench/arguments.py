@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import NoReturn
@@ -112,6 +113,13 @@ def parser() -> ArgumentParser:
         "what", nargs="?", help="encoders, decoders, rewrites or runtimes (default: all parts)"
     )
     listing.add_argument("pattern", nargs="?", default="*", help="such as 'mobilenet*'")
+    listing.add_argument("--max-params", type=_count, metavar="10M", help="encoders with no more parameters")
+    listing.add_argument(
+        "--pyramid", metavar="LEVELS", help="encoders with these strides: 2,4,8,16,32 or 4…32, or flat"
+    )
+    listing.add_argument(
+        "--all", action="store_true", help="encoders that do not work too, each with the reason"
+    )
 
     commands.add_parser("doctor", help="what this machine will allow")
     return whole
@@ -125,6 +133,18 @@ def _share(text: str) -> float:
     if not 0.0 < share < 10.0:
         raise BadInput(f"{text!r} is no share: give it as 3%.")
     return share
+
+
+def _count(text: str) -> int:
+    units = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
+    number, unit = re.fullmatch(r"([\d.]{0,12})(.*)", text.strip().lower()).groups()  # type: ignore[union-attr]
+    try:
+        count = int(float(number) * units[unit])
+    except (ValueError, KeyError):
+        count = 0
+    if count < 1:
+        raise BadInput(f"{text!r} is no number of parameters: give it as 10M, 500k or 25000000.")
+    return count
 
 
 def _positive(text: str) -> int:

@@ -198,7 +198,14 @@ def _merge(options: Namespace, given: list[str]) -> int:
 def _list(options: Namespace, given: list[str]) -> int:
     from unetbench import listing
 
-    for line in listing.lines(options.what, options.pattern):
+    shown = listing.lines(
+        options.what,
+        options.pattern,
+        most_parameters=options.max_params,
+        levels=options.pyramid,
+        failing=options.all,
+    )
+    for line in shown:
         print(line)
     return 0
 

@@ -6,26 +6,39 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import get_args
 
-from unetbench import parts
+from unetbench import encoders, parts
 from unetbench.errors import BadInput, unknown
-from unetbench.suite import encoder_tags
 
 _KINDS: dict[str, parts.Kind] = {f"{kind}s": kind for kind in get_args(parts.Kind)}
 
 
-def lines(what: str | None, pattern: str) -> Iterator[str]:
+def lines(
+    what: str | None,
+    pattern: str,
+    *,
+    most_parameters: int | None = None,
+    levels: str | None = None,
+    failing: bool = False,
+) -> Iterator[str]:
     """Give the lines of a listing; all parts, and the number of encoders, where `what` is None.
 
+    Encoders can be chosen by parameters and pyramid; `failing` tells of those that do not work too.
     Raises: BadInput for a kind that is not known, or a pattern that matches nothing.
     """
+    if what != "encoders" and (most_parameters is not None or levels is not None or failing):
+        raise BadInput(
+            "--max-params, --pyramid and --all choose among encoders: `unetbench list encoders --help`."
+        )
     if what is None:
-        yield f"encoders: {len(encoder_tags())} of timm, `unetbench list encoders [PATTERN]` shows them"
+        working = sum(1 for encoder in encoders.known().values() if not encoder.reason)
+        yield f"encoders: {working} of timm, `unetbench list encoders [PATTERN]` shows them"
         for kind in _KINDS:
             yield ""
             yield f"{kind}:"
             yield from _part_lines(_KINDS[kind], "*")
     elif what == "encoders":
-        yield from _matching(what, pattern, sorted(encoder_tags()))
+        found = encoders.matching(pattern, most_parameters=most_parameters, levels=levels)
+        yield from encoders.lines(found, failing=failing)
     elif what in _KINDS:
         yield from _part_lines(_KINDS[what], pattern)
     else:

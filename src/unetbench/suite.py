@@ -5,13 +5,12 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from unetbench import parts
-from unetbench.errors import BadInput, unknown
+from unetbench import encoders, parts
+from unetbench.errors import BadInput, Unsupported, unknown
 from unetbench.records import SMALLEST_SIDE_PX, Case, Network, Recipe
 
 _MOST_DIGITS = 10  # of a side: far more than can be accepted
@@ -155,26 +154,26 @@ def checked_recipe(text: str) -> Recipe:
 
 
 def check_encoder(name: str) -> None:
-    """Raise BadInput, with the nearest match, unless timm has this encoder (from a shipped list)."""
-    architecture, dot, tag = name.partition(".")
-    tags = encoder_tags()
-    if architecture not in tags:
-        raise unknown("encoder", name, tags, "`unetbench list encoders` shows all.")
-    if dot and tag not in tags[architecture]:
-        raise unknown(
-            f"pretrained tag of {architecture}", tag, tags[architecture], f"{architecture} alone works too."
-        )
+    """Check from the shipped table that timm has this encoder and that it gives a pyramid.
 
-
-@cache
-def encoder_tags() -> Mapping[str, tuple[str, ...]]:
-    """Return timm's models and the pretrained tags of each, from `data/encoders.tsv`.
-
-    Made by scripts/list_encoders, so that checking a name imports neither torch nor timm.
+    Raises: BadInput, with the nearest match; Unsupported with the reason.
     """
-    table = (Path(__file__).parent / "data" / "encoders.tsv").read_text(encoding="utf-8")
-    rows = (line.split("\t") for line in table.splitlines() if not line.startswith("#"))
-    return {name: tuple(filter(None, tags.split(","))) for name, tags in rows}
+    architecture, dot, tag = name.partition(".")
+    known = encoders.known()
+    if architecture not in known:
+        raise unknown("encoder", name, known, "`unetbench list encoders` shows all.")
+    encoder = known[architecture]
+    if dot and tag not in encoder.tags:
+        raise unknown(
+            f"pretrained tag of {architecture}", tag, encoder.tags, f"{architecture} alone works too."
+        )
+    if encoder.reason:
+        raise Unsupported(encoder.reason)
+
+
+def encoder_tags() -> Mapping[str, tuple[str, ...]]:
+    """Return timm's models and the pretrained tags of each."""
+    return {encoder.name: encoder.tags for encoder in encoders.known().values()}
 
 
 def _checked(file: Path, key: str, value: Any) -> Any:
