@@ -134,7 +134,7 @@ def _columns(rows: list[tuple[str, ...]]) -> Iterator[str]:
 
 
 def _notes(encoders: Iterable[KnownEncoder]) -> Iterator[str]:
-    yield "levels: strides, finest first; GFLOP: the encoder for 512x512 pixels, a multiply-add as 2"
+    yield "levels: strides in pixels; GFLOP: at 512x512 pixels, a multiply-add as 2"
     if any(encoder.flat_stride for encoder in encoders):
         yield "* flat: one stride at every depth, resampled (docs/encoders.md)"
 

@@ -71,7 +71,8 @@ def chosen_levels(strides: Sequence[int]) -> tuple[int, ...]:
 
 def _planned(name: str, arguments: dict[str, Any], image_size: Size | None) -> Plan:
     config = timm.get_pretrained_cfg(name)
-    own: Size = tuple(config.input_size[1:]) if config else _FULL_SIZE
+    _, *sides = config.input_size if config else (3, *_FULL_SIZE)
+    own: Size = (sides[0], sides[1])
     fixed = config is not None and config.fixed_input_size
     first = arguments | ({"img_size": own} if fixed else {})
     ghost = on_meta(name, first)

@@ -7,6 +7,7 @@ arXiv 2206.04040; the folding itself is timm's.
 
 from __future__ import annotations
 
+import torch
 from timm.utils.model import reparameterize_model
 from torch import nn
 
@@ -23,10 +24,15 @@ def offered(network: nn.Module) -> int:
 
 def apply(network: nn.Module) -> nn.Module:
     """Fold what can be folded; a network without such modules stays as it is."""
+    own = next((each.dtype for each in network.parameters() if each.is_floating_point()), torch.float32)
+    default = torch.get_default_dtype()
     try:
+        torch.set_default_dtype(own)  # some of timm's branches fold into a new convolution of that type
         folded: nn.Module = reparameterize_model(network, inplace=True)
     except AttributeError as error:  # timm's code reads the statistics of batch norms that are gone
         raise Unsupported(
             f"reparameterize finds branches without their batch norms ({error}): put it before fold_batchnorm."
         ) from error
+    finally:
+        torch.set_default_dtype(default)
     return folded
