@@ -21,7 +21,9 @@ NAME: Final = "manifest.json"
 FORMAT: Final = 1
 INPUT, LOGITS = "input.npy", "logits.npy"  # the test input and the fp64 reference's answer, both float32
 NETWORK: Final = "network"  # the folder of what the runtime loads
-OVERLAP = 0.5  # of neighbouring tiles, where nothing else is asked (docs/predict.md has the curve)
+OVERLAP = (
+    0.5  # of neighbouring tiles, where nothing else is asked (proof 16 of docs/reliability.md has the curve)
+)
 MOST_OVERLAP = 0.9  # beyond it every pixel is computed a hundred times
 _MOST_BYTES = 1 << 20  # a manifest is a few kB
 _LARGEST_UNIT_PX = 1024  # encoders have strides to 64
