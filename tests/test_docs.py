@@ -75,7 +75,7 @@ def test_the_page_of_proofs_is_what_the_proofs_wrote(tmp_path: Path, monkeypatch
     page = ROOT / "docs" / "reliability.md"
     copy = tmp_path / "reliability.md"
     copy.write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(figures, "_PAGE", copy)
+    monkeypatch.setattr(figures, "DOCS", tmp_path)
     figures.write_page()
     assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
 

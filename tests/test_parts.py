@@ -27,7 +27,7 @@ def test_listing_and_describing_import_no_part() -> None:
         "print('unetbench.runtimes.torch_compile' in sys.modules, 'torch' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.splitlines() == ["('fp32', 'bf16')", "False False"]
+    assert out.splitlines() == ["('fp32', 'bf16', 'int8')", "False False"]
 
 
 def test_an_unknown_part_is_told_with_the_nearest() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from unetbench.errors import BadInput
 
 _BYTES = {"": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2.0**10, "MIB": 2.0**20, "GIB": 2.0**30}
 _COUNTS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
-_SIZE = "size: give it as 20MB or 1GB"
 _MOST_BYTES = 1e15  # of memory: more is a typing error
 
 
@@ -21,7 +21,7 @@ def positive(text: str) -> int:
 
 def count(text: str) -> int:
     """Read `10M`, `500k` or a plain number, of parameters. Raises: BadInput."""
-    read = _amount(text.upper(), _COUNTS, "number of parameters: give it as 10M, 500k or 25000000")
+    read = _amount(text, _COUNTS, "number of parameters: give it as 10M, 500k or 25000000")
     return max(1, round(read))
 
 
@@ -46,28 +46,29 @@ def percentile(text: str) -> float:
 
 def milliseconds(text: str) -> float:
     """Read `60ms` or `0.1s`. Units: ms. Raises: BadInput."""
-    return _amount(text, {"ms": 1.0, "s": 1000.0, "us": 0.001}, "time: give it as 60ms or 0.1s")
+    return _amount(text, {"MS": 1.0, "S": 1000.0, "US": 0.001}, "time: give it as 60ms or 0.1s")
 
 
 def megabytes(text: str) -> float:
     """Read `20MB` or `1GB`; the unit must be there. Units: MB of 10⁶ bytes. Raises: BadInput."""
     units = {name: size / _BYTES["MB"] for name, size in _BYTES.items() if name}
-    return _amount(text.upper(), units, _SIZE)
+    return _amount(text, units, "size: give it as 20MB or 1GB")
 
 
 def byte_count(text: str) -> int:
     """Read `512MB`, `2GB`, or plain bytes. Raises: BadInput."""
-    read = _amount(text.upper(), _BYTES, _SIZE)
+    what = "size: give it as 512MB or 2GB"
+    read = _amount(text, _BYTES, what)
     if not 1.0 <= read < _MOST_BYTES:
-        raise BadInput(f"{text!r} is no {_SIZE}.")
+        raise BadInput(f"{text!r} is no {what}.")
     return round(read)
 
 
 def _amount(text: str, units: Mapping[str, float], what: str) -> float:
-    number = text.strip().rstrip("".join(units))
-    unit = text.strip()[len(number) :]
+    """Read a number with one of the units, in capitals here, in any case there."""
+    read = re.fullmatch(r"\s*([0-9.]{1,20})\s*([A-Za-z%]*)\s*", text)
     try:
-        value = float(number) * units[unit]
+        value = float(read[1]) * units[read[2].upper()] if read else 0.0
     except (KeyError, ValueError):
         value = 0.0
     if not 0.0 < value < float("inf"):

@@ -63,10 +63,12 @@ def test_the_function_stays_the_same(name: str, encoder: str) -> None:
 @torch.inference_mode()
 def test_flat_and_other_pyramids_keep_their_function_too(name: str, encoder: str) -> None:
     model = Network(encoder, classes=2, image_size=(64, 64)).build().double()
-    images = torch.randn(1, 3, 64, 33, dtype=torch.float64)
-    expected = model(images)
-    tolerance = parts.find("rewrite", name).module().TOLERANCE
-    assert relative_error(expected.numpy(), _rewritten(model, name)(images).numpy()) <= tolerance
+    images = torch.randn(1, 3, 64, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = model(images).numpy()
+    # LeViT, untrained, moves by up to 1e-12 where the last bit of its input does: folding rounds as often.
+    last_bit = relative_error(expected, model(images * (1 + torch.finfo(images.dtype).eps)).numpy())
+    tolerance = max(parts.find("rewrite", name).module().TOLERANCE, 10 * last_bit)
+    assert relative_error(expected, _rewritten(model, name)(images).numpy()) <= tolerance
 
 
 @rewrites

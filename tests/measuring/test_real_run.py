@@ -138,13 +138,23 @@ def test_compile_and_reparameterize_for_real(tmp_path: Path) -> None:
 def test_failures_are_rows_and_the_exit_code_says_so(tmp_path: Path) -> None:
     suite = _suite(tmp_path / "suite")
     code, out, _ = _finish(
-        _start(suite, "--encoder", "vit_tiny_patch16_224", "--encoder", "test_resnet", "--size", "32")
+        _start(
+            suite,
+            "--encoder",
+            "test_vit",
+            "--encoder",
+            "test_resnet",
+            "--recipe",
+            "ncnn/fp32",
+            "--size",
+            "64",
+        )
     )
     assert code == 1
     failed, measured = _results(suite)
     assert failed.failure is not None
     assert failed.failure.kind == "unsupported"
-    assert "gives no pyramid" in failed.failure.message
+    assert "ncnn has no operator" in failed.failure.message
     assert measured.failure is None
     assert "unsupported" in out
 
