@@ -95,7 +95,11 @@ def test_the_words() -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    path = tmp_path / "results.sqlite"
+    return write_cut(tmp_path / "results.sqlite")
+
+
+def write_cut(path: Path) -> Path:
+    """Write a store with a case that was cut into sections and one that could not be."""
     first, second = case("resnet18", "openvino>mnn/fp32"), case("resnet34")
     with writing(path) as opened:
         session = opened.open_session(

@@ -24,7 +24,7 @@ _COLOURS: Final = {
     "encoder": "#0072B2", "up-convolutions": "#E69F00", "skip convolutions": "#009E73", "decoder": "#009E73",
     "head": "#CC79A7",
 }  # fmt: skip
-_WHOLE, _LIMIT = "the whole, uncut", "at the machine's limits"
+WHOLE, LIMIT = "the whole, uncut", "at the machine's limits"
 _BAR_PX, _WIDTH_PX = 34, 640
 
 
@@ -85,22 +85,45 @@ def chart(rows: Sequence[Row], limits: Limits, *, title: str, subtitle: str) -> 
     ticks = [
         {"case": label, "ms": ms, "what": what}
         for label, (_, each) in zip(labels, cut, strict=True)
-        for what, ms in ((_WHOLE, each.whole_ms), (_LIMIT, each.limit_ms))
+        for what, ms in ((WHOLE, each.whole_ms), (LIMIT, each.limit_ms))
         if ms is not None
     ]
+    drawn = _layers(alt.InlineData(values=bars), alt.InlineData(values=ticks), order, labels, "#22272e")
+    heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=18, subtitleColor="#6b7280")
+    return drawn.properties(width=_WIDTH_PX, height=_BAR_PX * len(cut), title=heading)
+
+
+def page_chart(order: Sequence[str], data: str) -> Any:
+    """Return the same chart for a page, which hands it bars (`section`) and ticks (`what`) under a name.
+
+    The whole's tick is of a grey that is seen by day and by night.
+    """
+    import altair as alt
+
+    named = alt.NamedData(name=data)
+    chart = _layers(named, named, order, None, "#8b939e")
+    bars, ticks = chart.layer
+    chart.layer = [
+        bars.transform_filter("isValid(datum.section)"),
+        ticks.transform_filter("isValid(datum.what)"),
+    ]
+    return chart.properties(width="container", height=alt.Step(_BAR_PX))
+
+
+def _layers(bars: Any, ticks: Any, order: Sequence[str], labels: Sequence[str] | None, whole: str) -> Any:
+    import altair as alt
+
     axis = alt.Axis(labelExpr="split(datum.value, '\\n')", labelLimit=420, labelLineHeight=13, ticks=False)
     y = alt.Y("case:N", title=None, sort=labels, axis=axis)
-    colours = alt.Scale(domain=order, range=[_COLOURS.get(name, "#999999") for name in order])
-    stacked = alt.Chart(alt.InlineData(values=bars)).mark_bar(height=_BAR_PX * 0.6)
+    colours = alt.Scale(domain=list(order), range=[_COLOURS.get(name, "#999999") for name in order])
+    stacked = alt.Chart(bars).mark_bar(height=_BAR_PX * 0.6)
     stacked = stacked.encode(
         y=y,
         x=alt.X("ms:Q", title="ms of a run", stack="zero"),
         color=alt.Color("section:N", title="Section", scale=colours),
         order=alt.Order("place:Q"),
     )
-    marks = alt.Scale(domain=[_WHOLE, _LIMIT], range=["#22272e", "#D55E00"])
-    ticked = alt.Chart(alt.InlineData(values=ticks)).mark_tick(thickness=3, height=_BAR_PX * 0.85)
+    marks = alt.Scale(domain=[WHOLE, LIMIT], range=[whole, "#D55E00"])
+    ticked = alt.Chart(ticks).mark_tick(thickness=3, height=_BAR_PX * 0.85)
     ticked = ticked.encode(y=y, x="ms:Q", color=alt.Color("what:N", title="Marked", scale=marks))
-    heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=18, subtitleColor="#6b7280")
-    size = {"width": _WIDTH_PX, "height": _BAR_PX * len(cut)}
-    return alt.layer(stacked, ticked).resolve_scale(color="independent").properties(**size, title=heading)
+    return alt.layer(stacked, ticked).resolve_scale(color="independent")

@@ -11,6 +11,7 @@ import pytest
 
 from tests import browser
 from tests.reporting.page.test_document import HOSTILE, store
+from tests.reporting.test_attribution import write_cut
 from tests.samples import case, machine, measurement
 from unetbench.records import Result, Session
 from unetbench.reporting import page
@@ -140,6 +141,55 @@ def test_a_click_on_a_point_selects_its_row_and_those_tied_with_it(opened: Any) 
 def test_the_axes_can_be_chosen(opened: Any) -> None:
     _choose(opened, "axis-across", "Relative error against fp64")
     _until(opened, "return document.getElementById('front-chart').textContent.includes('Relative error')")
+
+
+def _fills(driver: Any, css: str) -> dict[str, set[str]]:
+    """The fills of symbols by the runtime that they stand for."""
+    found: dict[str, set[str]] = {}
+    for name, fill in driver.execute_script(
+        """return [...document.querySelectorAll(arguments[0])].map((each) => {
+          const datum = each.__data__.datum;
+          return [datum.runtime ?? datum.value, getComputedStyle(each).fill];
+        });""",
+        css,
+    ):
+        found.setdefault(name, set()).add(fill)
+    return found
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_legend_has_the_colours_of_the_points(opened: Any, dark: bool) -> None:
+    _until(opened, "return document.querySelectorAll('#front-chart svg .role-legend').length === 2")
+    if dark:
+        opened.find_element("id", "theme").click()
+    points = _fills(opened, "#front-chart .mark-symbol.role-mark path")
+    legend = _fills(opened, "#front-chart .role-legend-symbol path")
+    runtimes = {name: legend[name] for name in points}
+    assert len(points) >= 6
+    assert runtimes == points
+    assert len({frozenset(each) for each in points.values()}) == len(points), "each its own"
+    assert all(len(each) == 1 for each in points.values())
+
+
+def test_sections_are_drawn_with_the_machines_limit(driver: Any, tmp_path: Path) -> None:
+    write_cut(tmp_path / "results.sqlite")
+    page.write([tmp_path / "results.sqlite"], tmp_path / "page.html")
+    browser.open_page(driver, tmp_path / "page.html")
+    assert len(driver.find_elements("css selector", "#sections-chart .mark-rect.role-mark path")) == 2 + 2
+    text = driver.find_element("id", "sections").text
+    for said in ("Where the time goes", "encoder", "head", "the whole, uncut", "at the machine's limits"):
+        assert said in text
+    key = driver.execute_script(
+        "const data = JSON.parse(document.getElementById('data').textContent);"
+        "return data.columns.case[data.sections[0].at]"
+    )
+    driver.get("about:blank")
+    driver.get(f"{(tmp_path / 'page.html').as_uri()}#{key}")
+    _until(driver, "return document.querySelector('tr.case')?.textContent.includes('encoder 40.0 ms')")
+    driver.find_element("id", "search").send_keys("resnet34")
+    _until(driver, "return document.getElementById('sections').hidden")
+    assert browser.console(driver) == []
+    browser.requests(driver)
 
 
 def test_a_case_opens_with_its_runs_and_the_command(opened: Any) -> None:

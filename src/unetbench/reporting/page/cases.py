@@ -15,6 +15,7 @@ from math import ceil, isqrt
 from typing import Any
 
 from unetbench.records import Measurement, Result, Session, Turn
+from unetbench.reporting.attribution import NOTHING, Limits
 from unetbench.reporting.certificate import certificate
 from unetbench.reporting.page import Source
 from unetbench.reporting.rows import Row
@@ -29,7 +30,9 @@ _ANY_SUITE = "benchmarks/unet_decoder"  # every axis of it is replaced, so any d
 def deflated(sources: Sequence[Source]) -> list[str]:
     """Return the cases of all rows, in the rows' order, in parts of `TOGETHER`: base64 of deflated JSON."""
     details = [
-        detail(result, row, each.report.session) for each in sources for row, result in _with_results(each)
+        detail(result, row, each.report.session, each.report.limits)
+        for each in sources
+        for row, result in _with_results(each)
     ]
     parts = (details[at : at + TOGETHER] for at in range(0, len(details), TOGETHER))
     return [
@@ -38,11 +41,11 @@ def deflated(sources: Sequence[Source]) -> list[str]:
     ]
 
 
-def detail(result: Result, row: Row, session: Session) -> dict[str, Any]:
+def detail(result: Result, row: Row, session: Session, limits: Limits = NOTHING) -> dict[str, Any]:
     """Return what a page shows of one case."""
     points, every = _thinned(list(_runs(result)))
     return {
-        "certificate": list(certificate(result, row, session)),
+        "certificate": list(certificate(result, row, session, limits)),
         "environment": _environment(session),
         "command": command(result, session),
         "points": points,

@@ -89,7 +89,7 @@ def pareto(across: str, up: str = "images_per_s", rows: Sequence[Point] | None =
             legend=alt.Legend(orient="top"),
             scale=alt.Scale(domain=list(_MARKS), range=list(_MARKS.values())),
         ),
-        opacity=alt.condition("datum.front", alt.value(1.0), alt.value(0.5)),
+        opacity=alt.condition("datum.front", alt.value(1.0), alt.value(0.7)),
         size=alt.condition("datum.front", alt.value(110), alt.value(50)),
         tooltip=[alt.Tooltip("network:N"), alt.Tooltip("recipe:N")],
     )

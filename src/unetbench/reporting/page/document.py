@@ -9,12 +9,13 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from unetbench import __version__
+from unetbench.reporting import limits_page
 from unetbench.reporting.page import Source, cases, charts, table
 
 _SCRIPTS = ("dom.js", "table.js", "charts.js", "case.js", "sections.js", "page.js")  # in order
@@ -33,7 +34,7 @@ def document(sources: Sequence[Source]) -> str:
         "title": html.escape(f"unetbench: {data['title']}"),
         "style": style,
         "data": embedded(data),
-        "charts": embedded(charts.specifications()),
+        "charts": embedded(charts.specifications() | {"sections": _sections(data["sections"])}),
         "cases": embedded(cases.deflated(sources)),
         "library": library,
         "script": script,
@@ -44,6 +45,13 @@ def document(sources: Sequence[Source]) -> str:
         assert mark, name
         page = f"{head}{part}{tail}"
     return page
+
+
+def _sections(cut: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The specification for the sections that a page has; None where no case was cut."""
+    order = list(dict.fromkeys(name for each in cut for name, _ in each["parts"]))
+    chart = limits_page.page_chart(order, charts.DATA) if order else None
+    return chart and chart.to_dict(validate=False)
 
 
 def embedded(value: Any) -> str:

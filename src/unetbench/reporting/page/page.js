@@ -72,7 +72,7 @@ function apply() {
   drawMachines();
   drawFailures();
   say("");
-  return Promise.all([drawFront(), drawRecipes()]);
+  return Promise.all([drawFront(), drawRecipes(), drawSections()]);
 }
 
 function setTheme(dark) {

@@ -70,6 +70,25 @@ async function drawRecipes() {
   await draw(byId("recipes-chart"), spec, drawn.map(chartRow), { renderer: drawn.length > 400 ? "canvas" : "svg", onClick: (row) => pick(row, { scroll: true }) });
 }
 
+async function drawSections(most = SECTION_ROWS) {
+  const visible = new Set(filtered);
+  const cut = data.sections.filter(({ at }) => visible.has(rows[at]));
+  byId("sections").hidden = !cut.length;
+  drawMore(byId("sections-more"), cut.length, most, drawSections);
+  if (!cut.length) return;
+  const sources = new Set(cut.map(({ at }) => rows[at].source)).size > 1;
+  const order = specifications.sections.layer[0].encoding.color.scale.domain;
+  const drawn = cut.slice(0, most).flatMap(({ at, parts, marks }) => {
+    const row = rows[at];
+    const label = `${row.network} ${row.size}\n${row.recipe}${sources > 1 ? ` · ${data.sources[row.source].label}` : ""}`;
+    return [
+      ...parts.map(([section, ms]) => ({ at, case: label, section, ms, place: order.indexOf(section) })),
+      ...marks.filter(([, ms]) => ms !== null).map(([what, ms]) => ({ at, case: label, what, ms })),
+    ];
+  });
+  await draw(byId("sections-chart"), specifications.sections, drawn, { onClick: (row) => pick(row, { scroll: true }) });
+}
+
 function drawMachines(most = SECTION_ROWS) {
   const cases = new Map();
   for (const row of kept("machine").filter((each) => each.ok)) {

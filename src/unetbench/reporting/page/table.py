@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unetbench.records import Machine, Recipe
+from unetbench.reporting.limits_page import LIMIT, WHOLE
 from unetbench.reporting.page import Source
 from unetbench.reporting.rows import Row
 from unetbench.reporting.standing import Standings
@@ -42,6 +43,7 @@ def sources_data(sources: Sequence[Source]) -> dict[str, Any]:
         "sources": [_source(each, name) for each, name in zip(sources, names, strict=True)],
         "columns": columns,
         "ties": _ties(sources, shown),
+        "sections": _sections(sources, shown),
     }
 
 
@@ -99,6 +101,22 @@ def _source(each: Source, machine: str) -> dict[str, Any]:
         "conditions": each.report.conditions(),
         "notes": list(each.report.notes()),
     }
+
+
+def _sections(sources: Sequence[Source], shown: Sequence[tuple[int, Row]]) -> list[dict[str, Any]]:
+    """Return of each row that was cut its sections' times, in order, and what is marked beside them. Units: ms."""
+    cut = [
+        (at, sources[number].report.limits.attribution(row.case)) for at, (number, row) in enumerate(shown)
+    ]
+    return [
+        {
+            "at": at,
+            "parts": [[section.name, _plain(section.ms)] for section in found.sections],
+            "marks": [[WHOLE, _plain(found.whole_ms)], [LIMIT, _plain(found.limit_ms)]],
+        }
+        for at, found in cut
+        if found is not None
+    ]
 
 
 def _ties(sources: Sequence[Source], shown: Sequence[tuple[int, Row]]) -> dict[str, list[int]]:
