@@ -107,7 +107,9 @@ def page_chart(order: Sequence[str], data: str) -> Any:
         bars.transform_filter("isValid(datum.section)"),
         ticks.transform_filter("isValid(datum.what)"),
     ]
-    return chart.properties(width="container", height=alt.Step(_BAR_PX))
+    # A step for each bar is no height that could be fitted to the place.
+    fit = alt.AutoSizeParams(type="fit-x", contains="padding")
+    return chart.properties(width="container", height=alt.Step(_BAR_PX), autosize=fit)
 
 
 def _layers(bars: Any, ticks: Any, order: Sequence[str], labels: Sequence[str] | None, whole: str) -> Any:
