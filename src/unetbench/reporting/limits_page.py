@@ -107,9 +107,8 @@ def page_chart(order: Sequence[str], data: str) -> Any:
         bars.transform_filter("isValid(datum.section)"),
         ticks.transform_filter("isValid(datum.what)"),
     ]
-    # A step for each bar is no height that could be fitted to the place.
-    fit = alt.AutoSizeParams(type="fit-x", contains="padding")
-    return chart.properties(width="container", height=alt.Step(_BAR_PX), autosize=fit)
+    # Of one bar: the page multiplies it, since a step for each is no height that could be fitted to the place.
+    return chart.properties(width="container", height=_BAR_PX)
 
 
 def _layers(bars: Any, ticks: Any, order: Sequence[str], labels: Sequence[str] | None, whole: str) -> Any:

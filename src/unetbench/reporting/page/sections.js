@@ -78,7 +78,9 @@ async function drawSections(most = SECTION_ROWS) {
   if (!cut.length) return;
   const sources = new Set(cut.map(({ at }) => rows[at].source)).size > 1;
   const order = specifications.sections.layer[0].encoding.color.scale.domain;
-  const drawn = cut.slice(0, most).flatMap(({ at, parts, marks }) => {
+  const shown = cut.slice(0, most);
+  const chart = { ...specifications.sections, height: specifications.sections.height * shown.length };
+  const drawn = shown.flatMap(({ at, parts, marks }) => {
     const row = rows[at];
     const label = `${row.network} ${row.size}\n${row.recipe}${sources > 1 ? ` · ${data.sources[row.source].label}` : ""}`;
     return [
@@ -86,7 +88,7 @@ async function drawSections(most = SECTION_ROWS) {
       ...marks.filter(([, ms]) => ms !== null).map(([what, ms]) => ({ at, case: label, what, ms })),
     ];
   });
-  await draw(byId("sections-chart"), specifications.sections, drawn, { onClick: (row) => pick(row, { scroll: true }) });
+  await draw(byId("sections-chart"), chart, drawn, { onClick: (row) => pick(row, { scroll: true }) });
 }
 
 function drawMachines(most = SECTION_ROWS) {
