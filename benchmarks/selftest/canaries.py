@@ -46,10 +46,11 @@ def main() -> None:
     options = parser.parse_args()
     from_here()
     lines = [*_kernels(options.readings, options.threads), ""]
-    pairs = [pair for store in options.stores for pair in _pairs(store)]
-    if pairs:
-        lines += [*_gates(pairs), "", *_estimators(pairs), "", *_correlations(pairs), ""]
-    lines.append(f"{datetime.now(UTC).date().isoformat()}, {machine_named()}.")
+    lines += [f"{datetime.now(UTC).date().isoformat()}, {machine_named()}.", ""]
+    for store in options.stores:
+        if pairs := list(_pairs(store)):
+            lines += [*_gates(pairs), "", *_estimators(pairs), "", *_correlations(pairs), ""]
+            lines.append(f"By the turns of {len(pairs)} pairs, {_where(store)}.")
     print("\n".join(lines))
     write_between(DOCS / "measuring.md", _BEGIN, _END, lines)
 
@@ -84,12 +85,12 @@ class _Hasty(Canary):
 
 
 def _variants(threads: int) -> dict[str, Canary]:
-    """Return the kernels tried; their sizes are set while each is made."""
-    ours = (canary._CACHE_PASSES, canary._WINDOW_FLOATS)
+    """Return the kernels tried; how much memory one passes through is set while it is made."""
+    ours = canary._WINDOW_FLOATS
     made: dict[str, Canary] = {"threads unpinned, timed from outside": _Loose(threads)}
     made["threads pinned, timed from outside"] = _Outside(threads)
-    for share, name in ((8, "an eighth as long"), (2, "half as long"), (1, "**as used**")):
-        canary._CACHE_PASSES, canary._WINDOW_FLOATS = (size // share for size in ours)
+    for share, name in ((8, "an eighth of the memory"), (2, "half of the memory"), (1, "**as used**")):
+        canary._WINDOW_FLOATS = ours // share
         made[f"pinned, timing themselves, {name}"] = Canary(threads)
     made["the same without the discarded reading"] = _Hasty(threads)
     return made
@@ -135,6 +136,12 @@ def _copying(folder: Path) -> ProcessWorker:
     return worker
 
 
+def _where(path: Path) -> str:
+    with reading(path) as store:
+        session = store.sessions()[-1]
+    return f"{session.started_utc.partition('T')[0]}, {session.machine.cpu}, {session.machine.cores} cores"
+
+
 def _pairs(path: Path) -> Iterator[tuple[Blocks, Blocks]]:
     """Give each two cases of one network that had blocks together."""
     with reading(path) as store:
@@ -171,7 +178,8 @@ def _gates(pairs: list[tuple[Blocks, Blocks]]) -> Iterator[str]:
         typical = median(spreads) if spreads else float("nan")
         # 99 % and seven degrees of freedom: t is 3.5. Blocks that cannot be used are blocks that are not there.
         half = 3.5 * typical / math.sqrt(8 * fmean(usable)) if spreads else float("nan")
-        yield f"| {name} | {fmean(shares):.0%} | {fmean(usable):.0%} | {typical:.2%} | {half:.2%} |"
+        told = f"{typical:.2%} | {half:.2%}" if spreads else "– | –"
+        yield f"| {name} | {fmean(shares):.0%} | {fmean(usable):.0%} | {told} |"
 
 
 def _estimators(pairs: list[tuple[Blocks, Blocks]]) -> Iterator[str]:
