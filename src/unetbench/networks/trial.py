@@ -41,9 +41,14 @@ def created(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module
 
 def padded_size(size: Size, multiple: int) -> Size:
     """Return the size rounded up to a multiple. Units: pixels."""
+    height, width = size
+    return (rounded_up(height, multiple), rounded_up(width, multiple))
+
+
+def rounded_up(side: int, multiple: int) -> int:
+    """Return a side rounded up to a multiple. Units: pixels."""
     # No negative number is divided: ncnn's converter rounds the traced arithmetic towards zero.
-    rows, columns = ((side + multiple - 1) // multiple * multiple for side in size)
-    return (rows, columns)
+    return (side + multiple - 1) // multiple * multiple
 
 
 def on_meta(name: str, arguments: dict[str, Any]) -> nn.Module:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unetbench.errors import BadInput, Unsupported
+from unetbench.networks.trial import rounded_up
 
 
 class Whole(nn.Module):
@@ -81,12 +82,6 @@ class Whole(nn.Module):
                 )
             return self.fixed_size
         return tuple(rounded_up(max(side, self.least_side_px), self.multiple_px) for side in sides)
-
-
-def rounded_up(side: int, multiple: int) -> int:
-    """Return a side rounded up to a multiple. Units: pixels."""
-    # No negative number is divided: ncnn's converter rounds the traced arithmetic towards zero.
-    return (side + multiple - 1) // multiple * multiple
 
 
 def intake(model: Any) -> Any:

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from unetbench.errors import Unsupported
-from unetbench.networks.whole import Whole, rounded_up
+from unetbench.networks.trial import padded_size
+from unetbench.networks.whole import Whole
 
 REQUIRES = ("segmentation_models_pytorch",)
 OPTIONS = {
@@ -62,7 +63,7 @@ def build(
         facts = {"mean": config.mean, "std": config.std}
     if config is not None and config.fixed_input_size:
         height, width = image_size or config.input_size[1:]
-        facts["fixed_size"] = (rounded_up(height, _DEEPEST_STRIDE), rounded_up(width, _DEEPEST_STRIDE))
+        facts["fixed_size"] = padded_size((height, width), _DEEPEST_STRIDE)
         asked["img_size"] = facts["fixed_size"]
     asked |= {"arch": architecture, "encoder_weights": None, "in_channels": in_channels, "classes": classes}
     network: Any = segmentation_models_pytorch.create_model(**asked)
