@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from unetbench import adjusting, quiet
 from unetbench.records import Turn
 from unetbench.samples import Sample
-from unetbench.verdicts import pair, steady
+from unetbench.verdicts import DIFFERENT, log_ratios, pair, steady
 
 CANARIES = (1e6, 0.5e6)
 BUSY = (
@@ -95,6 +95,10 @@ def test_a_machine_that_is_never_quiet_still_tells_large_differences() -> None:
     assert said.verdict == "faster"
     assert said.low is not None and said.high is not None
     assert said.low < 1.15 < said.high
+    doubt = log_ratios(first, second).doubt
+    assert doubt > 0.0
+    assert said.detectable is not None
+    assert said.detectable > math.expm1(math.log1p(DIFFERENT) + doubt)
     time = steady(second)
     assert time is not None
     assert time.adjusted

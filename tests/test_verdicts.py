@@ -14,7 +14,17 @@ from scipy import stats
 
 from unetbench.records import Turn
 from unetbench.samples import Sample
-from unetbench.verdicts import LOOKS, Pair, look_at, pair, steady, unpaired
+from unetbench.verdicts import (
+    CALM_NOISE,
+    LOOKS,
+    MOVED_WRONGLY,
+    Logs,
+    Pair,
+    look_at,
+    pair,
+    steady,
+    unpaired,
+)
 
 STILL = Machine(contention=0.0, run=0.0, canary=0.0)  # process to process only
 
@@ -177,9 +187,20 @@ def test_a_time_that_does_not_settle_is_unsteady() -> None:
 
 def test_two_sessions_are_compared_as_welch_does() -> None:
     a, b = [0.0, 0.01, -0.01, 0.02, 0.0, 0.01], [0.1, 0.12, 0.09, 0.1, 0.11, 0.1, 0.09]
-    said = unpaired(a, b, alpha=0.01)
+    said = unpaired(Logs(a), Logs(b), alpha=0.01)
     interval = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.99)
     assert (said.low, said.high) == pytest.approx((math.exp(interval.low), math.exp(interval.high)), rel=1e-6)
+
+
+def test_two_sessions_of_a_loud_machine_are_compared_with_its_doubts() -> None:
+    a, b = [0.0, 0.01, -0.01, 0.02, 0.0, 0.01], [0.1, 0.12, 0.09, 0.1, 0.11, 0.1, 0.09]
+    quiet, loud = unpaired(Logs(a), Logs(b), alpha=0.01), unpaired(Logs(a), Logs(b, -0.05), alpha=0.01)
+    assert loud.adjusted
+    assert loud.ratio == quiet.ratio
+    assert quiet.high is not None and loud.high is not None and quiet.ratio is not None
+    # The doubt of a move of 5 % and the calm level's noise, which alone widens by less than a fifth.
+    half, wider = math.log(quiet.high / quiet.ratio), math.log(loud.high / quiet.ratio) - MOVED_WRONGLY * 0.05
+    assert half < wider < CALM_NOISE * half
 
 
 def test_without_blocks_there_is_nothing_to_say() -> None:

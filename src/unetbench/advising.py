@@ -51,7 +51,7 @@ def _search(options: Namespace, given: Sequence[str], store: Path, known: Source
         max_size_mb=options.max_size,
         exact_only=options.exact_only,
     )
-    images = photos.folder_photos(options.images) if options.images else ()
+    images = photos.folder_photos(options.images)
     plan = session.Plan(cases=(), store=store, preset=search.ALONE, command=given, images=images)
     observer = partial(live.observer, console=Console(), write=write, title="Searching")
     store.parent.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ def _run(options: Namespace, given: list[str]) -> int:
     budget_s = None if options.budget is None else presets.budget_s(options.budget)
     if budget_s and not preset.looks:
         raise BadInput("--budget goes with --preset standard or rigorous: quick measures each case once.")
-    images = photos.folder_photos(options.images) if options.images else ()
+    images = photos.folder_photos(options.images)
     if options.dry_run:
         for case in cases:
             print(f"{case.name} {case.height_px}x{case.width_px}")
@@ -111,7 +111,7 @@ def _tune(options: Namespace, given: list[str]) -> int:
         store=options.store,
         preset=presets.TUNE,
         command=given,
-        images=photos.folder_photos(options.images) if options.images else (),
+        images=photos.folder_photos(options.images),
         fresh=options.fresh,
         budget_s=None if options.budget is None else presets.budget_s(options.budget),
         halving=True,

@@ -39,11 +39,13 @@ def default_photos() -> tuple[Path, ...]:
     return tuple(found)
 
 
-def folder_photos(folder: Path) -> tuple[Path, ...]:
-    """Return the first 16 images of a folder by name, each one opened to see that it can be read.
+def folder_photos(folder: Path | None) -> tuple[Path, ...]:
+    """Return the first 16 images of a folder by name, each one opened to see that it can be read; () without one.
 
-    Raises: BadInput where there is none, or one is damaged.
+    Raises: BadInput where it holds none, or one is damaged.
     """
+    if folder is None:
+        return ()
     kinds = "JPEG, PNG or TIFF"
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)

@@ -74,6 +74,29 @@ class Steady:
     adjusted: bool = False  # quiet runs were too few: all runs, brought to the quiet level by their canaries
 
 
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """What blocks say of a time or a ratio, in logs."""
+
+    values: Sequence[float]
+    moved: float | None = None  # by bringing all runs to the quiet level; None where they are quiet runs
+
+    @property
+    def error(self) -> float:
+        """The standard error of their mean."""
+        noise = 1.0 if self.moved is None else CALM_NOISE
+        return noise * stdev(self.values) / math.sqrt(len(self.values))
+
+    @property
+    def doubt(self) -> float:
+        """How wrong their mean may be however many they are."""
+        return MOVED_WRONGLY * abs(self.moved or 0.0)
+
+    def half_width(self, alpha: float) -> float:
+        """Half of the interval, the t interval over blocks and the doubt, that errs with that probability."""
+        return student_t.quantile(alpha, len(self.values) - 1) * self.error + self.doubt
+
+
 def look_at(blocks: int, looks: Looks = LOOKS) -> tuple[int, float] | None:
     """Return the last look that so many blocks have reached, with its α; None before the first."""
     reached = [look for look in looks if look[0] <= blocks]
@@ -97,16 +120,14 @@ def pair(first: Sample, second: Sample, *, pairs: int = 1, looks: Looks = LOOKS)
     if a is None or b is None:
         return Pair()
     ungated = math.exp(fmean(_differences(a.every_log, b.every_log, used)))
-    logs, moved, adjusted = _logs(first, second, a, b, used)
-    if look is None or len(logs) < LEAST_BLOCKS:
+    logs, moved = _logs(first, second, a, b, used)
+    if look is None or len(logs.values) < LEAST_BLOCKS:
         why: State = "too few quiet blocks" if look else ""
-        ratio = math.exp(fmean(logs)) if logs else None
-        return Pair(ratio=ratio, ungated=ungated, blocks=len(logs), state=why)
-    estimate = fmean(logs)
+        ratio = math.exp(fmean(logs.values)) if logs.values else None
+        return Pair(ratio=ratio, ungated=ungated, blocks=len(logs.values), state=why)
+    estimate = fmean(logs.values)
     alpha = look[1] / pairs
-    half = _half_width(logs, alpha)
-    if adjusted:
-        half = _widened(half, estimate - math.log(ungated))
+    half = logs.half_width(alpha)
     word = _word(estimate - half, estimate + half)
     state: State = ""
     other = fmean(moved) if len(moved) >= LEAST_BLOCKS else estimate
@@ -117,48 +138,49 @@ def pair(first: Sample, second: Sample, *, pairs: int = 1, looks: Looks = LOOKS)
     return Pair(
         ratio=math.exp(estimate),
         ungated=ungated,
-        blocks=len(logs),
+        blocks=len(logs.values),
         low=math.exp(estimate - half),
         high=math.exp(estimate + half),
         alpha=alpha,
         verdict=word,
         detectable=_detectable(logs, looks, pairs),
         state=state,
-        adjusted=adjusted,
+        adjusted=logs.moved is not None,
     )
 
 
-def log_ratios(first: Sample, second: Sample, looks: Looks = LOOKS) -> list[float]:
+def log_ratios(first: Sample, second: Sample, looks: Looks = LOOKS) -> Logs:
     """Return per block, up to the last look, the log of the second's quiet median over the first's."""
     matched = _matched(first, second)
     look = look_at(len(matched), looks)
     used = matched[: look[0]] if look else []
     a, b = _both(first, second, used)
-    return _logs(first, second, a, b, used)[0] if a and b else []
+    return _logs(first, second, a, b, used)[0] if a and b else Logs(())
 
 
-def quiet_logs(sample: Sample, looks: Looks = LOOKS) -> list[float]:
+def quiet_logs(sample: Sample, looks: Looks = LOOKS) -> Logs:
     """Return the log of each block's time on the quiet machine, up to the last look; none before the first."""
     numbers = tuple(sorted(sample.blocks))
     look = look_at(len(numbers), looks)
     seen = sample.seen(numbers[: look[0]]) if look else None
-    return list(_quiet_logs(sample, numbers[: look[0]], seen).values()) if look and seen else []
+    return _of_blocks(_quiet_logs(sample, numbers[: look[0]], seen), seen) if look and seen else Logs(())
 
 
-def unpaired(first: Sequence[float], second: Sequence[float], *, alpha: float) -> Pair:
-    """Compare two samples of logs that were made apart, each with its own spread (Welch)."""
-    errors = [stdev(logs) ** 2 / len(logs) for logs in (first, second)]
-    estimate = fmean(second) - fmean(first)
-    error = math.sqrt(sum(errors))
-    df = sum(errors) ** 2 / sum(e**2 / (len(x) - 1) for e, x in zip(errors, (first, second), strict=True))
-    half = student_t.quantile(alpha, df) * error
+def unpaired(first: Logs, second: Logs, *, alpha: float) -> Pair:
+    """Compare two samples of logs that were made apart, each with its own spread (Welch) and doubt."""
+    squares = [logs.error**2 for logs in (first, second)]
+    counts = len(first.values), len(second.values)
+    df = sum(squares) ** 2 / sum(e**2 / (n - 1) for e, n in zip(squares, counts, strict=True))
+    estimate = fmean(second.values) - fmean(first.values)
+    half = student_t.quantile(alpha, df) * math.sqrt(sum(squares)) + first.doubt + second.doubt
     return Pair(
         ratio=math.exp(estimate),
         low=math.exp(estimate - half),
         high=math.exp(estimate + half),
-        blocks=min(len(first), len(second)),
+        blocks=min(counts),
         alpha=alpha,
         verdict=_word(estimate - half, estimate + half),
+        adjusted=first.moved is not None or second.moved is not None,
     )
 
 
@@ -171,26 +193,30 @@ def steady(sample: Sample, looks: Looks = LOOKS) -> Steady | None:
     by_block = _quiet_logs(sample, numbers, seen) if seen else {}
     if seen is None or not by_block:
         return None
-    logs, adjusted = list(by_block.values()), by_block is not seen.quiet_log
-    middle = fmean(logs)
+    logs = _of_blocks(by_block, seen)
+    middle = fmean(logs.values)
     low = high = None
-    if look is not None and len(logs) >= LEAST_BLOCKS:
+    if look is not None and len(logs.values) >= LEAST_BLOCKS:
         # Looking spends α here too: the interval is that of its look, of 99 % over all of them.
-        half = _half_width(logs, look[1])
-        if adjusted:
-            half = _widened(half, middle - fmean(seen.every_log.values()))
+        half = logs.half_width(look[1])
         low, high = math.exp(middle - half) / _NS_PER_MS, math.exp(middle + half) / _NS_PER_MS
     turns = [turn for number in seen.every_log for turn in sample.blocks[number][seen.dropped :]]
     return Steady(
         median_ms=math.exp(middle) / _NS_PER_MS,
         low_ms=low,
         high_ms=high,
-        blocks=len(logs),
+        blocks=len(logs.values),
         quiet_share=quiet.quiet_share(turns, seen.level),
         dropped_turns=seen.dropped,
         unsteady=seen.unsteady,
-        adjusted=adjusted,
+        adjusted=logs.moved is not None,
     )
+
+
+def _of_blocks(by_block: Mapping[int, float], seen: Seen) -> Logs:
+    logs = tuple(by_block.values())
+    adjusted = by_block is not seen.quiet_log
+    return Logs(logs, fmean(logs) - fmean(seen.every_log.values()) if adjusted else None)
 
 
 def _quiet_logs(sample: Sample, numbers: tuple[int, ...], seen: Seen) -> Mapping[int, float]:
@@ -238,16 +264,6 @@ def _differences(
     return [second[b] - first[a] for a, b in used if a in first and b in second]
 
 
-def _half_width(logs: Sequence[float], alpha: float) -> float:
-    """Half of the t interval over blocks that errs with that probability."""
-    return student_t.quantile(alpha, len(logs) - 1) * stdev(logs) / math.sqrt(len(logs))
-
-
-def _widened(half: float, moved: float) -> float:
-    """The half-width of an estimate that adjusting for the neighbours has moved by so much."""
-    return CALM_NOISE * half + MOVED_WRONGLY * abs(moved)
-
-
 def _word(low: float, high: float) -> Word:
     """The verdict of an interval of log ratios, second over first."""
     margin = math.log1p(DIFFERENT)
@@ -259,23 +275,27 @@ def _word(low: float, high: float) -> Word:
     return "the same" if -same < low and high < same else "not decided"
 
 
-def _detectable(logs: Sequence[float], looks: Looks, pairs: int) -> float:
+def _detectable(logs: Logs, looks: Looks, pairs: int) -> float:
     """The smallest true difference that blocks as noisy as these would find at the last look."""
     blocks, alpha = looks[-1]
-    error = stdev(logs) / math.sqrt(blocks)
-    power = student_t.quantile(2 * (1 - POWER), blocks - 1)
-    return math.expm1(math.log1p(DIFFERENT) + (student_t.quantile(alpha / pairs, blocks - 1) + power) * error)
+    error = logs.error * math.sqrt(len(logs.values) / blocks)
+    quantiles = student_t.quantile(alpha / pairs, blocks - 1) + student_t.quantile(
+        2 * (1 - POWER), blocks - 1
+    )
+    return math.expm1(math.log1p(DIFFERENT) + quantiles * error + logs.doubt)
 
 
 def _logs(
     first: Sample, second: Sample, a: Seen, b: Seen, used: list[tuple[int, int]]
-) -> tuple[list[float], list[float], bool]:
-    """The log ratios of blocks; those brought to the quiet level; and whether the first are these.
+) -> tuple[Logs, list[float]]:
+    """The log ratios of blocks, and those brought to the quiet level.
 
-    They are where too few blocks have quiet runs enough, as on a machine whose neighbours never rest.
+    The first are the second where too few blocks have quiet runs enough, as where neighbours never rest.
     """
     numbers = tuple(n for n, _ in used), tuple(n for _, n in used)
     gated = _differences(a.quiet_log, b.quiet_log, used)
     moved = _differences(first.adjusted(numbers[0], a), second.adjusted(numbers[1], b), used)
-    adjusted = len(gated) < _gate_needs(len(used)) and len(moved) >= LEAST_BLOCKS
-    return moved if adjusted else gated, moved, adjusted
+    if len(gated) < _gate_needs(len(used)) and len(moved) >= LEAST_BLOCKS:
+        every = fmean(_differences(a.every_log, b.every_log, used))
+        return Logs(moved, fmean(moved) - every), moved
+    return Logs(gated), moved

@@ -29,7 +29,7 @@ def export(options: Namespace, write: Write, complain: Write) -> int:
     order = exporting.Order(
         case=case,
         to=options.out,
-        images=photos.folder_photos(options.images) if options.images else (),
+        images=photos.folder_photos(options.images),
         store=options.store,
         onnx=options.onnx,
     )

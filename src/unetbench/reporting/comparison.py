@@ -165,13 +165,13 @@ def slower_than(compared: Sequence[Compared], share: float) -> tuple[Compared, .
     )
 
 
-def _to_reference(samples: Mapping[Case, Sample], case: Case, looks: verdicts.Looks) -> list[float]:
+def _to_reference(samples: Mapping[Case, Sample], case: Case, looks: verdicts.Looks) -> verdicts.Logs:
     reference = samples.get(replace(case, recipe=REFERENCE))
-    return verdicts.log_ratios(reference, samples[case], looks) if reference else []
+    return verdicts.log_ratios(reference, samples[case], looks) if reference else verdicts.Logs(())
 
 
-def _unpaired(first: Sequence[float], second: Sequence[float], *, pairs: int) -> verdicts.Pair:
-    if min(len(first), len(second)) < LEAST_BLOCKS:
+def _unpaired(first: verdicts.Logs, second: verdicts.Logs, *, pairs: int) -> verdicts.Pair:
+    if min(len(first.values), len(second.values)) < LEAST_BLOCKS:
         return verdicts.Pair()
     return verdicts.unpaired(first, second, alpha=verdicts.LOOKS[0][1] / pairs)
 

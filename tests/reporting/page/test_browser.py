@@ -171,6 +171,17 @@ def test_the_legend_has_the_colours_of_the_points(opened: Any, dark: bool) -> No
     assert all(len(each) == 1 for each in points.values())
 
 
+def test_a_colour_stays_with_its_runtime_when_others_are_filtered_away(opened: Any) -> None:
+    points = "#front-chart .mark-symbol.role-mark path"
+    _until(opened, f"return document.querySelectorAll('{points}').length > 100")
+    before = _fills(opened, points)
+    opened.find_element("id", "search").send_keys("openvino fold_head")
+    _until(opened, f"return document.querySelectorAll('{points}').length < 100")
+    after = _fills(opened, points)
+    assert {name: before[name] for name in after} == after
+    assert set(after) < set(before)
+
+
 def test_sections_are_drawn_with_the_machines_limit(driver: Any, tmp_path: Path) -> None:
     write_cut(tmp_path / "results.sqlite")
     page.write([tmp_path / "results.sqlite"], tmp_path / "page.html")

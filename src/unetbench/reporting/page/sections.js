@@ -25,6 +25,14 @@ function drawAxes() {
   byId("axes").replaceChildren(choice("up", "Up"), choice("across", "Across"));
 }
 
+// A specification of our own to change. A colour stays with its runtime when others are filtered away.
+function adapted(specification) {
+  const runtimes = [...new Set(rows.filter((row) => row.ok).map((row) => row.runtime))].sort();
+  return JSON.parse(JSON.stringify(specification), (key, value) =>
+    key === "color" && value?.field === "runtime" ? { ...value, scale: { ...value.scale, domain: runtimes } } : value,
+  );
+}
+
 // The same rule as in the specification: from the cheapest on, those faster than all before of their kind.
 function frontRows(from) {
   const ordered = [...from].sort((a, b) => a[axes.across] - b[axes.across] || b[axes.up] - a[axes.up]);
@@ -46,7 +54,7 @@ async function drawFront() {
       row.network, element("span", { class: "quiet" }, `${milliseconds(row.median_ms)} ms${row.measured_class === "approximate" ? " ~" : ""}`))),
   );
   byId("front-list").replaceChildren(...chips);
-  const spec = structuredClone(specifications.pareto[axes.across][axes.up]);
+  const spec = adapted(specifications.pareto[axes.across][axes.up]);
   if (byId("front-chart").clientWidth < 640) spec.layer.pop(); // names would hide the points: they are listed below
   const many = drawn.length > 400; // SVG draws fewer sharply, a canvas draws many fast
   await draw(byId("front-chart"), spec, drawn.map(chartRow), {
@@ -63,7 +71,7 @@ async function drawRecipes() {
   const whole = byId("recipes").clientWidth;
   const labels = networks > specifications.barsAtMost ? 20 : Math.min(150, 7 * Math.max(...drawn.map((row) => row.network.length))) + 20;
   const columns = Math.max(1, Math.min(3, Math.floor((whole - labels) / 230)));
-  const spec = structuredClone(networks > specifications.barsAtMost ? specifications.ablationTicks : specifications.ablation);
+  const spec = adapted(networks > specifications.barsAtMost ? specifications.ablationTicks : specifications.ablation);
   spec.columns = columns;
   spec.spec.width = Math.floor((whole - labels - 30) / columns) - 24; // the networks' names stand once a line
   spec.facet.header.labelLimit = spec.spec.width;
