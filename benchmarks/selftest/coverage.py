@@ -17,7 +17,7 @@ from unetbench.samples import Sample
 from unetbench.verdicts import EQUAL, LOOKS, Pair, pair
 
 # As seen on a machine whose neighbours share a large cache: the memory canary was quiet in 4 % of the turns.
-_BUSY = Machine(memory=(0.5, 0.35), turns=20)
+_BUSY = Machine(memory=(0.5, 0.35), turns=12)
 _SETTINGS = {
     "same against same": (Simulated(), Simulated(), Machine()),
     "the second feels neighbours 1.5 × as much": (Simulated(), Simulated(sensitivity=1.5), Machine()),

@@ -16,7 +16,7 @@ class Turns:
     warmup_ns: int = 50_000_000  # and at least one run, after each stop
     at_least: int = 8  # turns of each case
     quiet_runs: int = 15  # of each case, then the block ends
-    at_most: int = 20  # turns of each case: where quiet is rare, more blocks tell more than more turns
+    at_most: int = 12  # turns of each case: where quiet is rare, more blocks tell more than more turns
     case_limit_s: float = 60.0  # of one case's turns, then it ends all the same
     first_warmups: int = 5  # runs after loading, and
     first_warmup_ns: int = 2_000_000_000
