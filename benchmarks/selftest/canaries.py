@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import combinations
@@ -24,7 +24,7 @@ import numpy as np
 from figures import DOCS, machine_named, write_between
 from trials import case, from_here, per_ms
 
-from unetbench import quiet
+from unetbench import adjusting, quiet
 from unetbench.measuring import block, canary
 from unetbench.measuring.canary import Canary
 from unetbench.measuring.launch import ProcessWorker
@@ -34,6 +34,7 @@ from unetbench.store import reading
 
 _BEGIN, _END = "<!-- canaries: begin (benchmarks/selftest) -->", "<!-- canaries: end -->"
 _FACTORS = (1.02, 1.05, 1.10, 1.20, 1.30, math.inf)
+_TURNS = (6, 8, 10, 12, 16, 20)
 _CASE_MS = 30.0  # of the process between whose turns kernels are read
 Blocks = dict[int, list[Turn]]
 
@@ -49,7 +50,7 @@ def main() -> None:
     lines += [f"{datetime.now(UTC).date().isoformat()}, {machine_named()}.", ""]
     for store in options.stores:
         if pairs := list(_pairs(store)):
-            lines += [*_gates(pairs), "", *_estimators(pairs), "", *_correlations(pairs), ""]
+            lines += [*_gates(pairs), "", *_estimators(pairs), "", *_by_turns(pairs), "", *_correlations(pairs), ""]
             lines.append(f"By the turns of {len(pairs)} pairs, {_where(store)}.")
     print("\n".join(lines))
     write_between(DOCS / "measuring.md", _BEGIN, _END, lines)
@@ -196,6 +197,31 @@ def _estimators(pairs: list[tuple[Blocks, Blocks]]) -> Iterator[str]:
     for name, estimate in estimators.items():
         spreads = [stdev(logs) for pair in pairs if len(logs := _log_ratios(pair, estimate)) >= LEAST_BLOCKS]
         yield f"| {name} | {median(spreads):.2%} |" if spreads else f"| {name} | – |"
+
+
+def _by_turns(pairs: list[tuple[Blocks, Blocks]]) -> Iterator[str]:
+    """Would fewer turns a block, and more blocks in the same time, tell as much?"""
+    yield "| turns of a block, the first | all runs: spread of a pair's blocks | brought to the quiet level |"
+    yield "|---:|---:|---:|"
+    for count in _TURNS:
+        cut = [tuple({number: turns[:count] for number, turns in each.items()} for each in pair) for pair in pairs]
+        spreads: tuple[list[float], list[float]] = ([], [])
+        for pair in cut:
+            calm = [_at_quiet_level(each) for each in pair]
+            common = sorted(calm[0].keys() & calm[1].keys())
+            logs = (
+                _log_ratios(pair, lambda turns, _: float(median(_runs(turns)))),
+                [calm[1][number] - calm[0][number] for number in common],
+            )
+            for found, of in zip(spreads, logs, strict=True):
+                found += [stdev(of)] if len(of) >= LEAST_BLOCKS else []
+        told = (f"{median(found):.2%}" if found else "–" for found in spreads)
+        yield f"| {count} | {' | '.join(told)} |"
+
+
+def _at_quiet_level(blocks: Blocks) -> Mapping[int, float]:
+    level = quiet.level(turn for turns in blocks.values() for turn in turns)
+    return adjusting.pseudo_values(blocks, level) if level else {}
 
 
 def _correlations(pairs: list[tuple[Blocks, Blocks]]) -> Iterator[str]:

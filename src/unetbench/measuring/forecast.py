@@ -60,6 +60,7 @@ def _detectable(turns: Sequence[Turn], level: quiet.Level) -> float | None:
     loud = [math.log(quiet.loudness(turn, level)) for turn in turns if quiet.is_quiet(turn, level)]
     shape = Turns()
     wanted = max(shape.at_least, math.ceil(shape.quiet_runs / shape.runs / max(share, 0.05)))
+    wanted = min(wanted, shape.at_most)
     block_s = _START_S + _CASES * wanted * (shape.runs + 1) * _RUN_S
     reached = [look for look in LOOKS if look[0] * block_s <= _WITHIN_S]
     if not reached or len(loud) < 2:
