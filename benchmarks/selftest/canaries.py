@@ -50,7 +50,16 @@ def main() -> None:
     lines += [f"{datetime.now(UTC).date().isoformat()}, {machine_named()}.", ""]
     for store in options.stores:
         if pairs := list(_pairs(store)):
-            lines += [*_gates(pairs), "", *_estimators(pairs), "", *_by_turns(pairs), "", *_correlations(pairs), ""]
+            lines += [
+                *_gates(pairs),
+                "",
+                *_estimators(pairs),
+                "",
+                *_by_turns(pairs),
+                "",
+                *_correlations(pairs),
+                "",
+            ]
             lines.append(f"By the turns of {len(pairs)} pairs, {_where(store)}.")
     print("\n".join(lines))
     write_between(DOCS / "measuring.md", _BEGIN, _END, lines)
@@ -204,7 +213,10 @@ def _by_turns(pairs: list[tuple[Blocks, Blocks]]) -> Iterator[str]:
     yield "| turns of a block, the first | all runs: spread of a pair's blocks | brought to the quiet level |"
     yield "|---:|---:|---:|"
     for count in _TURNS:
-        cut = [tuple({number: turns[:count] for number, turns in each.items()} for each in pair) for pair in pairs]
+        cut = [
+            tuple({number: turns[:count] for number, turns in each.items()} for each in pair)
+            for pair in pairs
+        ]
         spreads: tuple[list[float], list[float]] = ([], [])
         for pair in cut:
             calm = [_at_quiet_level(each) for each in pair]

@@ -9,7 +9,7 @@ from benchmarks.selftest.simulated import Machine, Simulated, block
 
 from tests.samples import case, measurement
 from unetbench import verdicts
-from unetbench.measuring.preset import RIGOROUS, STANDARD
+from unetbench.measuring.preset import RIGOROUS, STANDARD, Turns
 from unetbench.measuring.race import Group, Race, group_key, groups, offsets
 from unetbench.records import Block, Case, Failure, Result, Turn
 
@@ -165,3 +165,10 @@ def test_a_group_keeps_its_numbers_and_another_one_has_others() -> None:
     assert found[OTHER] == 0
     assert found[EAGER, COMPILED] == 1000, "its cases beside each other, in no block so far"
     assert found[EAGER, COMPILED, BF16] == 2000, "with a third case beside them they are measured anew"
+
+
+def test_short_runs_have_more_turns_since_those_cost_little() -> None:
+    turns = Turns()
+    assert turns.fitted([0.2, 0.08]).at_most == turns.at_most
+    assert turns.fitted([0.005, 0.003]).at_most == 40
+    assert turns.at_most < turns.fitted([0.05, 0.02]).at_most < 40

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from unetbench.errors import BadInput, unknown
 from unetbench.verdicts import LOOKS_OF
+
+
+# Turns that take as long as the processes of a block take to start, and no more than so many, cost little.
+_CHEAP_S, _MOST_TURNS = 8.0, 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +25,14 @@ class Turns:
     case_limit_s: float = 60.0  # of one case's turns, then it ends all the same
     first_warmups: int = 5  # runs after loading, and
     first_warmup_ns: int = 2_000_000_000
+
+    def fitted(self, run_s: Sequence[float]) -> Turns:
+        """Return the same for cases whose runs take so long: more turns where those are short.
+
+        The times are those of processes alone, so that the number says nothing of the block's own.
+        """
+        turn_s = sum(self.runs * each + max(each, self.warmup_ns / 1e9) for each in run_s)
+        return replace(self, at_most=max(self.at_most, min(_MOST_TURNS, int(_CHEAP_S / turn_s))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

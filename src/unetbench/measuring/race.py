@@ -23,9 +23,9 @@ _MEMORY_SHARE = 0.6  # of the memory granted, for all processes of a block
 # Before a block was made, from what the cases took alone (measured on 2 cores):
 _START_S = 4.5  # processes start at once
 _WARM_UP_S = 2.5
-# Times as long a block may take where quiet turns are rare: few groups with a look tell more than many
-# without (a sweep of 25 minutes admitted four by the plain time, and none came to its first look).
-_NOISY = 2.0
+# Times as long a block takes where quiet turns are rare, at most: its turns are capped. Few groups with a look tell
+# more than many without (a sweep of 25 minutes that knew no such factor admitted four, and none came to its first look).
+_NOISY = 1.4
 _RUNS = 36  # of each case: nine turns of a warm-up and three
 
 Group = tuple[Case, ...]
@@ -102,7 +102,7 @@ class Race:
 
     def __post_init__(self) -> None:
         self._waiting = sorted(
-            self.groups, key=lambda group: (not self.blocks(group), self._fastest_ms(group))
+            self.groups, key=lambda group: (not self.blocks(group), self._fastest_s(group))
         )
 
     def next_group(self) -> tuple[Group, int] | None:
@@ -186,7 +186,7 @@ class Race:
         seconds = _START_S
         for case in group:
             measured = self.alone[case].alone[-1]
-            run_s = summary(measured.run_ns).median_ms / 1e3
+            run_s = self.alone_s(case)
             seconds += (
                 (measured.prepare_s if measured.load_s is None else measured.load_s)
                 + _WARM_UP_S
@@ -194,8 +194,12 @@ class Race:
             )
         return seconds
 
-    def _fastest_ms(self, group: Group) -> float:
-        return min(summary(self.alone[case].alone[-1].run_ns).median_ms for case in group)
+    def alone_s(self, case: Case) -> float:
+        """Return how long a run of a case took in a process alone."""
+        return summary(self.alone[case].alone[-1].run_ns).median_ms / 1e3
+
+    def _fastest_s(self, group: Group) -> float:
+        return min(self.alone_s(case) for case in group)
 
     def _retire(self, made: Mapping[Group, int]) -> dict[Group, int]:
         """Let go the groups that are at a look and whose pairs are all settled; return the others."""

@@ -162,7 +162,7 @@ class Sweep:
             artifacts=artifacts,
             start_worker=lambda case: self.start_worker(case, limit_s),
             canary=canary,
-            turns=self.preset.turns,
+            turns=self.preset.turns.fitted([race.alone_s(case) for case in cases]),
             earlier={case: [t for turns in race.turned[case].values() for t in turns] for case in cases},
             on_phase=self.observer.phase,
             on_tick=self.observer.tick,
