@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from unetbench.errors import BadInput, unknown
 from unetbench.verdicts import LOOKS_OF
 
-
 # Turns that take as long as the processes of a block take to start, and no more than so many, cost little.
 _CHEAP_S, _MOST_TURNS = 8.0, 40
 
