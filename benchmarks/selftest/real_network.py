@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -101,12 +101,17 @@ def main() -> None:
             print(
                 f"{seed + 1}: {said.verdict} {said.ratio} in {minutes:.1f} min, {blocks} blocks", flush=True
             )
+            told(f"{options.network}/unet {options.recipe}", made)  # each: it may be ended after any
+
+
+def told(case: str, made: Sequence[tuple[Pair, float, int]]) -> None:
+    """Publish what the tries until now have found."""
     found = sum(said.verdict == "faster" for said, _, _ in made)
     wrong = sum(said.verdict in ("slower", "the same") for said, _, _ in made)
     ratios = ", ".join(f"{said.ratio:.3f}" for said, _, _ in made if said.ratio)
     publish(
         "2r",
-        f"3 % more pixels for {options.network}/unet {options.recipe}",
+        f"3 % more pixels for {case}",
         [
             Figure(
                 name="a real network on an image 3.1 % wider: found within 10 minutes", value=f"{found} of {len(made)}",

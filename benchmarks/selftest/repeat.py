@@ -13,43 +13,70 @@ from pathlib import Path
 from figures import Figure, publish
 
 from unetbench.records import Session
-from unetbench.reporting.standing import Standings, of_session, swapped
+from unetbench.reporting.standing import Standings, of_session, standings, swapped
 from unetbench.store import reading
-from unetbench.verdicts import Pair
+from unetbench.verdicts import LOOKS_OF, Pair
 
 
 def main() -> None:
-    found: list[tuple[Session, Standings]] = []
+    found: list[tuple[Session, Standings, Standings, bool]] = []
     for path in map(Path, sys.argv[1:]):
         with reading(path) as store:
             for session in store.sessions():
-                said, _ = of_session(store, session, store.results(session.identifier))
+                results = store.results(session.identifier)
+                said, quiet = of_session(store, session, results)
                 if said.cases:
-                    found.append((session, said))
+                    aside = standings(results, LOOKS_OF[session.preset])
+                    found.append((session, said, aside, quiet))
     found.sort(key=lambda each: each[0].started_utc)
     if len(found) < 2:
         raise SystemExit("two sessions with paired blocks are needed: run a suite with --budget twice")
-    (first, before), (second, after) = found[-2:]
-    pairs = [(a, b) for key, a in before.pairs.items() if a.low and (b := _pair(after, *key)) and b.low]
+    (first, before, plain_before, quiet_before), (second, after, plain_after, quiet_after) = found[-2:]
+    pairs = _both(before, after)
     if not pairs:
         raise SystemExit("the two latest sessions have no pair in common with a look made")
     within = sum(abs(_log(a) - _log(b)) <= math.hypot(_half(a), _half(b)) for a, b in pairs)
-    decided = [(a, b) for a, b in pairs if "not decided" not in {a.verdict, b.verdict}]
-    reversed_ = sum({a.verdict, b.verdict} == {"faster", "slower"} for a, b in decided)
     shifts = sorted(abs(_log(a) - _log(b)) for a, b in pairs)
-    note = f"{first.started_utc} and {second.started_utc}, typical difference {shifts[len(shifts) // 2]:.2%}"
-    both = f"{before.decided} of {before.stated} and {after.decided} of {after.stated}"
+    note = (
+        f"{first.started_utc} and {second.started_utc}; quiet beside the level on record: "
+        f"{_yes(quiet_before)} and {_yes(quiet_after)}"
+    )
+    reversed_, decided = _reversed(pairs)
+    aside, decided_aside = _reversed(_both(plain_before, plain_after))
     publish(
         "6",
         "the same sweep twice",
         [
-            Figure(name="pairs decided", value=both, bar="half",
+            Figure(name="pairs decided", value=_decided(before, after), bar="half",
                    met=all(2 * said.decided >= said.stated for said in (before, after)), note=note),
             Figure(name="ratios that agree within their intervals", value=f"{within} of {len(pairs)}",
-                   bar="10 of 11", met=within >= math.ceil(10 / 11 * len(pairs))),
-            Figure(name="verdicts reversed", value=f"{reversed_} of {len(decided)}", bar="0", met=reversed_ == 0),
+                   bar="10 of 11", met=within >= math.ceil(10 / 11 * len(pairs)),
+                   note=f"typical difference {shifts[len(shifts) // 2]:.2%}"),
+            Figure(name="verdicts reversed", value=f"{reversed_} of {decided}", bar="0 of some",
+                   met=reversed_ == 0 < decided),
+            Figure(name="the level on record left aside: verdicts reversed", value=f"{aside} of {decided_aside}",
+                   bar="told only", met=aside == 0, note=f"decided {_decided(plain_before, plain_after)}"),
         ],
     )  # fmt: skip
+
+
+def _both(before: Standings, after: Standings) -> list[tuple[Pair, Pair]]:
+    """The pairs that both have looked at."""
+    return [(a, b) for key, a in before.pairs.items() if a.low and (b := _pair(after, *key)) and b.low]
+
+
+def _reversed(pairs: list[tuple[Pair, Pair]]) -> tuple[int, int]:
+    """How many verdicts are each other's opposite, of how many pairs that both have decided."""
+    decided = [(a, b) for a, b in pairs if "not decided" not in {a.verdict, b.verdict}]
+    return sum({a.verdict, b.verdict} == {"faster", "slower"} for a, b in decided), len(decided)
+
+
+def _decided(before: Standings, after: Standings) -> str:
+    return f"{before.decided} of {before.stated} and {after.decided} of {after.stated}"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _pair(said: Standings, first: str, second: str) -> Pair | None:
