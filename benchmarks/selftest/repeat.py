@@ -26,7 +26,7 @@ def main() -> None:
                 results = store.results(session.identifier)
                 said, quiet = of_session(store, session, results)
                 if said.cases:
-                    aside = standings(results, LOOKS_OF[session.preset])
+                    aside = said if quiet else standings(results, LOOKS_OF[session.preset])
                     found.append((session, said, aside, quiet))
     found.sort(key=lambda each: each[0].started_utc)
     if len(found) < 2:
