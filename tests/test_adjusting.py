@@ -106,6 +106,39 @@ def test_a_machine_that_is_never_quiet_still_tells_large_differences() -> None:
     assert time.low_ms < 115.0 < time.high_ms
 
 
+def test_a_session_above_the_record_is_brought_down_to_it() -> None:
+    """Neighbours that never leave, and what two cases feel of them: their ratio is that of the record."""
+    above = (0.0, 0.3)
+    level = tuple(ns * math.exp(far) for ns, far in zip(CANARIES, above, strict=True)) * 2
+    record = tuple(CANARIES) * 2
+    assert quiet.Levels(level, record, 0.6).above == pytest.approx(above)
+    first, second = _blocks(1, slopes=(0.0, 0.1)), _blocks(2, slopes=(0.0, 0.3))
+    here = pair(Sample(first), Sample(second))
+    there = pair(Sample(first, above), Sample(second, above))
+    assert here.ratio is not None and there.ratio is not None
+    assert math.log(here.ratio / there.ratio) == pytest.approx(0.3 * 0.2, rel=0.1)
+    assert there.adjusted
+
+
+def test_of_a_slower_clock_nothing_or_all_is_felt() -> None:
+    """No session can tell which, so the interval holds both."""
+    first, second = _blocks(1), _blocks(2)
+    far = 0.07
+    here, there = (log_ratios(Sample(first, above), Sample(second, above)) for above in ((0.0, 0.0), (far, 0.0)))
+    assert there.doubt >= here.doubt - 0.2 * far + far
+    assert there.half_width(0.01) > far
+
+
+def test_above_the_record_quiet_runs_are_not_enough() -> None:
+    turn = Turn(order=0, before_ns=(1000, 1000), after_ns=(1000, 1000), run_ns=(100, 100, 100))
+    blocks = {number: [turn] * 8 for number in range(1, 9)}
+    assert pair(Sample(blocks, (0.0, 0.1)), Sample(blocks, (0.0, 0.1))).adjusted
+    one = {1: [turn] * 8}
+    assert steady(Sample(one)) is not None
+    assert steady(Sample(one, (0.0, 0.1))) is None, "one block tells no slope"
+    assert pair(Sample(one, (0.0, 0.1)), Sample(one, (0.0, 0.1))).ratio is None
+
+
 def test_where_quiet_runs_are_enough_they_alone_count() -> None:
     blocks = {
         number: [Turn(order=0, before_ns=(1000, 1000), after_ns=(1000, 1000), run_ns=(100, 100, 100))] * 8

@@ -109,6 +109,12 @@ def test_the_control_groups_memory_counts(files: dict[str, str]) -> None:
     assert machine.granted_memory_bytes() == total
 
 
+def test_how_the_kernel_gives_huge_pages(files: dict[str, str]) -> None:
+    assert machine.machine().huge_pages is None
+    files["/sys/kernel/mm/transparent_hugepage/enabled"] = "always [madvise] never"
+    assert machine.machine().huge_pages == "madvise"
+
+
 def test_the_facts_name_the_versions_that_move_numbers() -> None:
     assert {"python", "torch", "timm", "unetbench"} <= dict(machine.machine().versions).keys()
 

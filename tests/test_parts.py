@@ -42,6 +42,13 @@ def test_options_are_checked() -> None:
             parts.chosen("runtime", Choice.parse(text))
 
 
+def test_an_option_may_ask_for_variables_of_the_process() -> None:
+    asked = {"THP_MEM_ALLOC_ENABLE": "1"}
+    assert parts.environment(Choice.parse("torch_compile[freezing=1,hugepages=1]")) == asked
+    assert parts.environment(Choice.parse("torch_eager[hugepages=0]")) == {}
+    assert parts.environment(Choice.parse("onnxruntime[spinning=0]")) == {}
+
+
 def test_a_placeholder_stands_for_any_text_of_its_kind() -> None:
     for text in ("semantic_fpn[channels=128]", "semantic_fpn[channels=7]"):
         assert parts.chosen("decoder", Choice.parse(text)).name == "semantic_fpn"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -50,9 +51,37 @@ def test_a_block_with_too_few_quiet_runs_has_no_median() -> None:
     assert quiet.block_medians(blocks, LEVEL, least_runs=5) == {1: 100.0, 3: 50.0}
 
 
-def test_a_session_louder_than_the_record_is_known() -> None:
-    assert quiet.above_record((1060.0, 2000.0, 1000.0, 2000.0), LEVEL)
-    assert not quiet.above_record((1040.0, 2090.0, 1000.0, 2000.0), LEVEL)
+@pytest.mark.parametrize(
+    ("cache", "memory", "apart", "above"),
+    [
+        (1.04, 1.04, 0.0, (0.0, 0.0)),  # as quiet as the machine can be
+        (0.8, 0.7, 0.0, (0.0, 0.0)),  # it is the record
+        (1.07, 1.0, 0.0, (math.log(1.07), 0.0)),
+        (1.0, 1.4, 0.5, (0.0, math.log(1.4))),
+        (1.02, 1.4, 0.5, (math.log(1.02), math.log(1.4))),
+        (1.0, 1.4, 0.3, None),  # its own canaries moved less than they would have to be brought down
+        (1.11, 1.0, 0.5, None),
+        (1.0, 1.6, 0.5, None),
+    ],
+)
+def test_how_far_a_session_lies_above_the_record(
+    cache: float, memory: float, apart: float, above: quiet.Above | None
+) -> None:
+    own = (1000.0 * cache, 2000.0 * memory) * 2
+    found = quiet.Levels(own, LEVEL, apart).above
+    assert found == (above if above is None else pytest.approx(above))
+
+
+def test_two_stores_of_one_machine_share_the_lower_record() -> None:
+    first, second = (
+        quiet.Levels(level, level, 1.0) for level in (LEVEL, (1000.0, 2800.0, 1000.0, 2800.0))
+    )
+    assert second.above == quiet.AT_RECORD
+    assert first.beside(second).above == quiet.AT_RECORD
+    assert second.beside(first).above == pytest.approx((0.0, math.log(1.4)))
+
+
+def test_a_case_that_disturbs_its_canary_is_known() -> None:
     assert quiet.lowest([(3.0, 1.0), (2.0, 4.0)]) == (2.0, 1.0)
     assert quiet.disturbs_its_canary((1030.0, 2000.0, 1000.0, 2000.0), LEVEL)
     assert not quiet.disturbs_its_canary((1010.0, 1990.0, 1000.0, 2000.0), LEVEL)

@@ -203,3 +203,9 @@ def test_widths_and_sizes_are_positive_whole_numbers(value: object) -> None:
 def test_a_checkpoint_path_that_no_file_can_have_is_refused_in_one_line() -> None:
     with pytest.raises(BadInput, match="cannot be read"):
         replace(case(), network=Network("resnet18", weights="a\0b.pt")).key()
+
+
+def test_huge_pages_forbid_comparing_times_where_both_machines_tell() -> None:
+    here, there = machine(huge_pages="madvise"), machine(huge_pages="always")
+    assert here.differs_from(there) == ("huge_pages",)
+    assert here.differs_from(machine()) == ()

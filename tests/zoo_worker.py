@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from unetbench.measuring.launch import ProcessWorker
 from unetbench.measuring.worker import Turns, main
 
 
-def zoo_worker(scratch: Path, *, limit_s: float, memory_bytes: int) -> ProcessWorker:
+def zoo_worker(
+    scratch: Path, *, limit_s: float, memory_bytes: int, environment: Mapping[str, str] | None = None
+) -> ProcessWorker:
     """Start such a process, as the parent starts workers."""
     return ProcessWorker(
         threads=1,
@@ -22,6 +25,7 @@ def zoo_worker(scratch: Path, *, limit_s: float, memory_bytes: int) -> ProcessWo
         limit_s=limit_s,
         scratch=scratch,
         online=False,
+        environment=environment or {},
         module="tests.zoo_worker",
     )
 
@@ -31,6 +35,9 @@ class Zoo(Turns):
 
     def echo(self, value: Any) -> dict[str, Any]:
         return {"value": value, "threads": os.environ["OMP_NUM_THREADS"]}
+
+    def variable(self, name: str) -> dict[str, Any]:
+        return {"value": os.environ.get(name)}
 
     def die_by(self, name: str) -> dict[str, Any]:
         os.kill(os.getpid(), signal.Signals[name])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from figures import Figure, publish
 
+from unetbench.quiet import AT_RECORD, Above
 from unetbench.records import Session
 from unetbench.reporting.standing import Standings, of_session, standings, swapped
 from unetbench.store import reading
@@ -19,27 +20,27 @@ from unetbench.verdicts import LOOKS_OF, Pair
 
 
 def main() -> None:
-    found: list[tuple[Session, Standings, Standings, bool]] = []
+    found: list[tuple[Session, Standings, Standings, Above | None]] = []
     for path in map(Path, sys.argv[1:]):
         with reading(path) as store:
             for session in store.sessions():
                 results = store.results(session.identifier)
-                said, quiet = of_session(store, session, results)
+                said, above = of_session(store, session, results)
                 if said.cases:
-                    aside = said if quiet else standings(results, LOOKS_OF[session.preset])
-                    found.append((session, said, aside, quiet))
+                    aside = said if above == AT_RECORD else standings(results, LOOKS_OF[session.preset])
+                    found.append((session, said, aside, above))
     found.sort(key=lambda each: each[0].started_utc)
     if len(found) < 2:
         raise SystemExit("two sessions with paired blocks are needed: run a suite with --budget twice")
-    (first, before, plain_before, quiet_before), (second, after, plain_after, quiet_after) = found[-2:]
+    (first, before, plain_before, above_before), (second, after, plain_after, above_after) = found[-2:]
     pairs = _both(before, after)
     if not pairs:
         raise SystemExit("the two latest sessions have no pair in common with a look made")
     within = sum(abs(_log(a) - _log(b)) <= math.hypot(_half(a), _half(b)) for a, b in pairs)
     shifts = sorted(abs(_log(a) - _log(b)) for a, b in pairs)
     note = (
-        f"{first.started_utc} and {second.started_utc}; quiet beside the level on record: "
-        f"{_yes(quiet_before)} and {_yes(quiet_after)}"
+        f"{first.started_utc} and {second.started_utc}; above the level on record by "
+        f"{_far(above_before)} and {_far(above_after)}"
     )
     reversed_, decided = _reversed(pairs)
     aside, decided_aside = _reversed(_both(plain_before, plain_after))
@@ -75,8 +76,10 @@ def _decided(before: Standings, after: Standings) -> str:
     return f"{before.decided} of {before.stated} and {after.decided} of {after.stated}"
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+def _far(above: Above | None) -> str:
+    if above is None:
+        return "too much"
+    return " in cache, ".join(f"{math.expm1(far):.0%}" for far in above) + " in memory"
 
 
 def _pair(said: Standings, first: str, second: str) -> Pair | None:

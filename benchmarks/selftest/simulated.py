@@ -29,6 +29,7 @@ class Machine:
     canary: float = 0.03
     turns: int = 12
     memory: tuple[float, float] = (0.0, 0.0)  # middle and spread of what the memory canary alone feels
+    clock: float = 0.0  # by how much it is slower than on record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class Simulated:
     sensitivity: float = 1.0
     offset: float = 1.0
     memory_sensitivity: float = 0.1  # to what the memory canary alone feels
+    clock_sensitivity: float = 1.0  # less, where it waits for memory
 
 
 def block(random: Random, cases: list[Simulated], machine: Machine) -> list[list[Turn]]:
@@ -59,12 +61,13 @@ def block(random: Random, cases: list[Simulated], machine: Machine) -> list[list
             memory = max(0.0, machine.memory[0] + machine.memory[1] * memory_state)
             middle = math.log(RUN_NS * case.ratio) + process[place]
             middle += case.sensitivity * load + case.memory_sensitivity * memory
+            middle += case.clock_sensitivity * machine.clock
             runs = tuple(round(math.exp(middle + random.gauss(0.0, machine.run))) for _ in range(_RUNS))
             taken[place].append(
                 Turn(
                     order=order,
-                    before_ns=_canary(random, load, memory, machine.canary, 1.0),
-                    after_ns=_canary(random, load, memory, machine.canary, case.offset),
+                    before_ns=_canary(random, load + machine.clock, memory, machine.canary, 1.0),
+                    after_ns=_canary(random, load + machine.clock, memory, machine.canary, case.offset),
                     run_ns=runs,
                 )
             )

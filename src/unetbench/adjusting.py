@@ -60,8 +60,12 @@ class Moments:
         return 0.0, memory_alone
 
 
-def pseudo_values(blocks: Mapping[int, Sequence[Turn]], level: quiet.Level) -> dict[int, float]:
+def pseudo_values(
+    blocks: Mapping[int, Sequence[Turn]], level: quiet.Level, above: quiet.Above = quiet.AT_RECORD
+) -> dict[int, float]:
     """Return each block's log time at the quiet level, in log nanoseconds, where it has enough turns.
+
+    `above` is how far the session's level lies above that on record: the line is read so much lower.
 
     Their mean is the jack-knifed estimate, and their spread holds that of the slopes.
     """
@@ -75,7 +79,10 @@ def pseudo_values(blocks: Mapping[int, Sequence[Turn]], level: quiet.Level) -> d
     moments = {number: _moments(kept) for number, kept in points.items()}
     count = len(points)
     every = [point for kept in points.values() for point in kept]
-    calm = _calm([point[0] for point in every]), _calm([point[1] for point in every])
+    calm = (
+        _calm([point[0] for point in every]) - above[0],
+        _calm([point[1] for point in every]) - above[1],
+    )
     whole = _at_calm(points, moments, calm)
     found = {}
     for number in points:

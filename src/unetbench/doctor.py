@@ -13,6 +13,11 @@ from unetbench.measuring.preflight import bf16, int8
 from unetbench.measuring.session import probed
 
 _GIB = 1 << 30
+_HUGE_PAGES = {
+    "always": "always: no recipe needs to ask for them",
+    "madvise": "madvise: given where asked for, as by torch_compile[hugepages=1]",
+    "never": "never: torch_compile[hugepages=1] changes nothing here",
+}
 
 
 def findings() -> Iterator[str]:
@@ -23,6 +28,7 @@ def findings() -> Iterator[str]:
     yield f"memory         {facts.memory_bytes / _GIB:.1f} GiB granted"
     yield f"instructions   {' '.join(facts.instruction_sets) or 'none of those known'}"
     yield f"governor       {facts.governor or 'not visible'}"
+    yield f"huge pages     {_HUGE_PAGES.get(facts.huge_pages or '', 'not visible')}"
     yield f"versions       {', '.join(f'{name} {version}' for name, version in facts.versions)}"
     for name in parts.names("runtime"):
         part = parts.find("runtime", name)

@@ -45,7 +45,15 @@ def machine() -> Machine:
         virtualisation="virtual machine" if "hypervisor" in _cpu_flags() else None,
         governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         versions=_versions(),
+        huge_pages=_huge_pages(),
     )
+
+
+def _huge_pages() -> str | None:
+    """The kernel's choice for anonymous memory, which it shows in brackets among all three."""
+    choices = _text("/sys/kernel/mm/transparent_hugepage/enabled") or ""
+    chosen = re.search(r"\[(\w+)\]", choices)
+    return chosen[1] if chosen else None
 
 
 def _versions() -> tuple[tuple[str, str], ...]:

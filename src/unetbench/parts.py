@@ -96,6 +96,17 @@ def chosen(kind: Kind, choice: Choice) -> Part:
     return part
 
 
+def environment(choice: Choice) -> dict[str, str]:
+    """Return the variables that a process must start with for a choice's options to take effect."""
+    asked: Mapping[str, Mapping[str, Mapping[str, str]]] = find("runtime", choice.name).constants.get(
+        "ENVIRONMENT", {}
+    )
+    found: dict[str, str] = {}
+    for key, value in choice.options:
+        found |= asked.get(key, {}).get(value, {})
+    return found
+
+
 def _fits(value: str, form: str) -> bool:
     pattern = re.sub("|".join(_PLACEHOLDERS), lambda word: _PLACEHOLDERS[word[0]], re.escape(form))
     return re.fullmatch(pattern, value) is not None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
+from dataclasses import dataclass, replace
+from statistics import fmean, median
 
 from unetbench.records import Turn
 from unetbench.stats import disturbed, waiting_share
@@ -16,12 +17,55 @@ from unetbench.stats import disturbed, waiting_share
 # The gate is that of the simulations (benchmarks/selftest/coverage.py); what was tried: docs/measuring.md.
 FACTOR = 1.10  # a run is quiet where both its canaries are within this of the quiet level
 QUIET_QUANTILE = 0.10  # of a case's own canaries in the session: its quiet level
-RECORD_FACTOR = 1.05  # a session is not quiet where even its quiet level exceeds the record by more
+RECORD_FACTOR = 1.05  # a session within this of the level on record was as quiet as the machine can be
+# What is farther is brought to the record, as far as simulations have shown that to be true: in cache, where a
+# slower clock shows, and in memory, where neighbours do.
+_REACH = (math.log(1.1), math.log(1.5))
 OWN_FACTOR = 1.02  # a case whose level differs more from the null runtime's disturbs its own canary
 
 FACT = "quiet level"  # the name under which a session's is stored: {"threads": 2, "level_ns": [...]}
 
 Level = tuple[float, ...]  # nanoseconds in cache and in memory before a turn, then after it
+Above = tuple[float, float]  # by how much, in logs, a quiet level in cache and in memory lies above that on record
+AT_RECORD: Above = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """How quiet a session was at its quietest, beside the lowest on record."""
+
+    own: Level
+    record: Level
+    apart: float  # in logs: how far the session's own memory canaries were from each other
+
+    @property
+    def above(self) -> Above | None:
+        """How far the session lies above the record, before and after turns taken together.
+
+        Nothing where both kernels are within `RECORD_FACTOR`. None where times cannot be brought down by that
+        much: farther than is proved, or, in memory, than the session's own turns were apart, since a slope is
+        known only where canaries move.
+        """
+        cache, memory = (
+            max(0.0, fmean(math.log(self.own[place] / self.record[place]) for place in places))
+            for places in ((0, 2), (1, 3))
+        )
+        near = math.log(RECORD_FACTOR)
+        if max(cache, memory) <= near:
+            return AT_RECORD
+        if cache > _REACH[0] or memory > _REACH[1] or (memory > near and memory > self.apart):
+            return None
+        return cache, memory
+
+    def beside(self, other: Levels) -> Levels:
+        """Return the same beside the record of both, for two stores of one machine."""
+        return replace(self, record=lowest((self.record, other.record)))
+
+
+def apart(turns: Iterable[Turn]) -> float:
+    """Return how far the memory canaries of turns are from each other, from the 10 to the 90 % quantile, in logs."""
+    memory = [math.log(turn.before_ns[1]) for turn in turns]
+    return _quantile(memory, 1 - QUIET_QUANTILE) - _quantile(memory, QUIET_QUANTILE) if memory else 0.0
 
 
 def level(turns: Iterable[Turn]) -> Level | None:
@@ -62,16 +106,8 @@ def quiet_share(turns: Sequence[Turn], quiet: Level) -> float:
     return sum(is_quiet(turn, quiet) for turn in turns) / len(turns) if turns else 0.0
 
 
-def above_record(level: Level, record: Level) -> bool:
-    """Return whether a session's level says that the machine was never quiet in it."""
-    return any(now > RECORD_FACTOR * best for now, best in zip(level, record, strict=True))
-
-
-def lowest(levels: Iterable[Level]) -> Level | None:
-    """Return the lowest level of each kernel."""
-    levels = tuple(levels)
-    if not levels:
-        return None
+def lowest(levels: Iterable[Level]) -> Level:
+    """Return the lowest level of each kernel, of at least one."""
     return tuple(min(kernel) for kernel in zip(*levels, strict=True))
 
 
@@ -103,7 +139,7 @@ def _readings(turn: Turn) -> tuple[int, ...]:
     return (*turn.before_ns, *turn.after_ns)
 
 
-def _quantile(values: Sequence[int], share: float) -> float:
+def _quantile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     place = share * (len(ordered) - 1)
     below = int(place)

@@ -36,6 +36,7 @@ class Sample:
     """A case's blocks: turns by block number. What is computed of them is kept for the next pair."""
 
     blocks: Mapping[int, Sequence[Turn]]
+    above: quiet.Above = quiet.AT_RECORD  # how far their session's quiet level lies above that on record
     _seen: dict[tuple[tuple[int, ...], int], Seen | None] = field(default_factory=dict)
     _adjusted: dict[tuple[tuple[int, ...], int], dict[int, float]] = field(default_factory=dict)
 
@@ -51,7 +52,7 @@ class Sample:
         key = (numbers, seen.dropped)
         if key not in self._adjusted:
             kept = {number: self.blocks[number][seen.dropped :] for number in numbers}
-            self._adjusted[key] = adjusting.pseudo_values(kept, seen.level)
+            self._adjusted[key] = adjusting.pseudo_values(kept, seen.level, self.above)
         return self._adjusted[key]
 
     def by_round(self) -> dict[int, int]:

@@ -80,6 +80,7 @@ class Logs:
 
     values: Sequence[float]
     moved: float | None = None  # by bringing all runs to the quiet level; None where they are quiet runs
+    clock: float = 0.0  # how far their session's canary in cache lies above the record
 
     @property
     def error(self) -> float:
@@ -89,8 +90,11 @@ class Logs:
 
     @property
     def doubt(self) -> float:
-        """How wrong their mean may be however many they are."""
-        return MOVED_WRONGLY * abs(self.moved or 0.0)
+        """How wrong their mean may be however many they are.
+
+        Of a slower clock a case feels between nothing and all of it, which no session can tell.
+        """
+        return MOVED_WRONGLY * abs(self.moved or 0.0) + self.clock
 
     def half_width(self, alpha: float) -> float:
         """Half of the interval, the t interval over blocks and the doubt, that errs with that probability."""
@@ -163,7 +167,7 @@ def quiet_logs(sample: Sample, looks: Looks = LOOKS) -> Logs:
     numbers = tuple(sorted(sample.blocks))
     look = look_at(len(numbers), looks)
     seen = sample.seen(numbers[: look[0]]) if look else None
-    return _of_blocks(_quiet_logs(sample, numbers[: look[0]], seen), seen) if look and seen else Logs(())
+    return _of_blocks(sample, _quiet_logs(sample, numbers[: look[0]], seen), seen) if look and seen else Logs(())
 
 
 def unpaired(first: Logs, second: Logs, *, alpha: float) -> Pair:
@@ -193,7 +197,7 @@ def steady(sample: Sample, looks: Looks = LOOKS) -> Steady | None:
     by_block = _quiet_logs(sample, numbers, seen) if seen else {}
     if seen is None or not by_block:
         return None
-    logs = _of_blocks(by_block, seen)
+    logs = _of_blocks(sample, by_block, seen)
     middle = fmean(logs.values)
     low = high = None
     if look is not None and len(logs.values) >= LEAST_BLOCKS:
@@ -213,14 +217,20 @@ def steady(sample: Sample, looks: Looks = LOOKS) -> Steady | None:
     )
 
 
-def _of_blocks(by_block: Mapping[int, float], seen: Seen) -> Logs:
+def _of_blocks(sample: Sample, by_block: Mapping[int, float], seen: Seen) -> Logs:
     logs = tuple(by_block.values())
     adjusted = by_block is not seen.quiet_log
-    return Logs(logs, fmean(logs) - fmean(seen.every_log.values()) if adjusted else None)
+    moved = fmean(logs) - fmean(seen.every_log.values()) if adjusted else None
+    return Logs(logs, moved, clock=sample.above[0])
 
 
 def _quiet_logs(sample: Sample, numbers: tuple[int, ...], seen: Seen) -> Mapping[int, float]:
-    """The medians of quiet runs, or, where too few blocks have them, of all runs brought to the quiet level."""
+    """The medians of quiet runs, or, where too few blocks have them, of all runs brought to the quiet level.
+
+    Those of a session above the record are as quiet as it was, which is not enough: it has the latter only.
+    """
+    if any(sample.above):
+        return sample.adjusted(numbers, seen)
     if len(seen.quiet_log) >= _gate_needs(len(numbers)):
         return seen.quiet_log
     adjusted = sample.adjusted(numbers, seen)
@@ -290,12 +300,14 @@ def _logs(
 ) -> tuple[Logs, list[float]]:
     """The log ratios of blocks, and those brought to the quiet level.
 
-    The first are the second where too few blocks have quiet runs enough, as where neighbours never rest.
+    The first are the second where too few blocks have quiet runs enough, as where neighbours never rest, and
+    in a session above the record.
     """
     numbers = tuple(n for n, _ in used), tuple(n for _, n in used)
     gated = _differences(a.quiet_log, b.quiet_log, used)
     moved = _differences(first.adjusted(numbers[0], a), second.adjusted(numbers[1], b), used)
-    if len(gated) < _gate_needs(len(used)) and len(moved) >= LEAST_BLOCKS:
+    too_few = len(gated) < _gate_needs(len(used)) and len(moved) >= LEAST_BLOCKS
+    if moved and (too_few or any(first.above)):
         every = fmean(_differences(a.every_log, b.every_log, used))
-        return Logs(moved, fmean(moved) - every), moved
-    return Logs(gated), moved
+        return Logs(moved, fmean(moved) - every, clock=first.above[0]), moved
+    return Logs(() if any(first.above) else gated), moved

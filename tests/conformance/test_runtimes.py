@@ -10,6 +10,7 @@ from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -78,7 +79,9 @@ def _session(name: str, precision: str = "fp32", *, options: str = "", threads: 
         pytest.skip(f"{', '.join(part.missing)} is not installed")
     if precision == "bf16" and not machine.bf16_instructions():
         pytest.skip("bf16 is emulated on this machine: it has none of " + ", ".join(machine.BF16_SETS))
-    session: Session = part.module().load(_converted(name, precision, options, threads), threads=threads)
+    artifact = _converted(name, precision, options, threads)
+    with patch.dict(os.environ, parts.environment(Choice.parse(name + options))):  # as a worker starts with it
+        session: Session = part.module().load(artifact, threads=threads)
     session.bind(IMAGES[0])
     return session
 
@@ -164,6 +167,13 @@ def test_threads_not_asked_are_the_cores_granted(name: str) -> None:
 def test_an_option_leaves_the_answer_exact(name: str, key: str, value: str) -> None:
     answer = _answer(_session(name, options=f"[{key}={value}]"))
     assert relative_error(_exact(0), answer) <= EXACT_ERROR
+
+
+@pytest.mark.parametrize("name", ["torch_eager", "torch_compile"])
+def test_huge_pages_must_be_asked_for_before_torch_starts(name: str) -> None:
+    _session(name)
+    with pytest.raises(BadInput, match="started with THP_MEM_ALLOC_ENABLE=1"):
+        parts.find("runtime", name).module().load(_converted(name, "fp32", "[hugepages=1]", 1), threads=1)
 
 
 def test_freezing_reaches_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

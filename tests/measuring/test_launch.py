@@ -41,6 +41,12 @@ def test_a_turn_is_answered_and_threads_are_set(worker: ProcessWorker) -> None:
     assert worker.ask("echo", on_phase=lambda _: None, value=[1, "ü"]) == {"value": [1, "ü"], "threads": "1"}
 
 
+def test_what_an_options_process_must_start_with_is_there(tmp_path: Path) -> None:
+    live = zoo_worker(tmp_path, limit_s=LIMIT_S, memory_bytes=MEMORY, environment={"AN_OPTION": "1"})
+    assert live.ask("variable", on_phase=lambda _: None, name="AN_OPTION") == {"value": "1"}
+    live.end()
+
+
 def test_phases_arrive_in_order(worker: ProcessWorker) -> None:
     seen: list[str] = []
     worker.ask("phases", on_phase=seen.append)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import mkdtemp
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
@@ -89,6 +90,7 @@ class ProcessWorker:
         limit_s: float,
         scratch: Path,
         online: bool,
+        environment: Mapping[str, str] = MappingProxyType({}),  # more of it, as the options of a runtime ask
         module: str = "unetbench.measuring.worker",
     ) -> None:
         self._scratch = Path(mkdtemp(prefix="worker-", dir=scratch))
@@ -109,7 +111,7 @@ class ProcessWorker:
             stderr=subprocess.STDOUT,
             pass_fds=(commands_read, replies_write),
             start_new_session=True,
-            env=os.environ | _environment(threads, self._scratch, online),
+            env=os.environ | _environment(threads, self._scratch, online) | environment,
         )  # fmt: skip
         os.close(commands_read)
         os.close(replies_write)

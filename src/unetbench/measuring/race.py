@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from unetbench import verdicts
+from unetbench import quiet, verdicts
 from unetbench.keys import digest
 from unetbench.measuring.preset import Preset
 from unetbench.records import REFERENCE, Block, Case, Result, Turn
@@ -93,6 +93,7 @@ class Race:
     deadline: float | None = None
     clock: Callable[[], float] = time.monotonic
     seed: int = 0
+    above: Callable[[], quiet.Above] = lambda: quiet.AT_RECORD  # how far from the level on record this session is
     cut_short: bool = False  # the time was up before all was settled
     _waiting: list[Group] = field(default_factory=list)
     _racing: list[Group] = field(default_factory=list)
@@ -207,8 +208,9 @@ class Race:
         at_look = {group for group, count in made.items() if count in looks}
         if not at_look:
             return dict(made)
+        above = self.above()
         samples = {
-            case: Sample(self.turned[case])
+            case: Sample(self.turned[case], above)
             for case in dict.fromkeys(case for group in self._racing for case in group)
             if self.turned.get(case) and case not in self._lost
         }

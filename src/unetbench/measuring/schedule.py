@@ -6,7 +6,7 @@ It imports no torch, knows no process and prints nothing: tests drive it with a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,7 @@ from typing import Protocol
 from unetbench import quiet
 from unetbench.errors import StoreError, WorkerLost
 from unetbench.keys import digest
+from unetbench.levels import levels
 from unetbench.measuring import halving
 from unetbench.measuring.block import measure
 from unetbench.measuring.launch import Worker
@@ -114,6 +115,7 @@ class Sweep:
             deadline=deadline,
             clock=self.clock,
             seed=self.session.identifier,
+            above=lambda: self._above(results.values()),
         )
         if self.halving:
             for group in racing:
@@ -198,9 +200,14 @@ class Sweep:
         self._null_turns.extend(turns)
         session = self.session.identifier
         known = self.store.facts(session).get(quiet.FACT, {})
-        levels = [known[str(threads)]] if str(threads) in known else []
+        earlier = [known[str(threads)]] if str(threads) in known else []
         if now := quiet.level(self._null_turns):
-            self.store.note(session, quiet.FACT, known | {str(threads): quiet.lowest([*levels, now])})
+            self.store.note(session, quiet.FACT, known | {str(threads): quiet.lowest([*earlier, now])})
+
+    def _above(self, results: Iterable[Result]) -> quiet.Above:
+        """How far above the level on record this session is; nothing where it is too far to state anything."""
+        known = levels(self.store, self.session, results)
+        return quiet.AT_RECORD if known is None else known.above or quiet.AT_RECORD
 
     def expected_s(self, case: Case) -> float:
         """Return how long a case is likely to take: the mean of those before it with its runtime."""

@@ -168,9 +168,17 @@ def worker_starter(scratch: Path, limit_s: float) -> StartWorker:
             limit_s=limit or limit_s,
             scratch=scratch,
             online=case is not None and case.network.weights == "pretrained",
+            environment=_asked_for(case) if case else {},
         )
 
     return start
+
+
+def _asked_for(case: Case) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for choice in case.recipe.runtimes:
+        found |= parts.environment(choice)
+    return found
 
 
 @contextmanager

@@ -135,10 +135,16 @@ class Machine:
     virtualisation: str | None
     governor: str | None
     versions: tuple[tuple[str, str], ...]
+    huge_pages: str | None = None  # whether the kernel backs memory with them: always, madvise (where asked), never
 
     def differs_from(self, other: Machine) -> tuple[str, ...]:
-        """Return the facts that forbid comparing times; kernel, memory and versions may differ."""
-        names = ("cpu", "instruction_sets", "cores", "logical_cpus", "virtualisation", "governor")
+        """Return the facts that forbid comparing times; kernel, memory and versions may differ.
+
+        Huge pages forbid it where both tell: early stores do not.
+        """
+        names = ["cpu", "instruction_sets", "cores", "logical_cpus", "virtualisation", "governor"]
+        if self.huge_pages and other.huge_pages:
+            names.append("huge_pages")
         return tuple(name for name in names if getattr(self, name) != getattr(other, name))
 
 

@@ -16,6 +16,7 @@ from unetbench.reporting.table import milliseconds
 
 _USUAL = ("torch_compile", "onnxruntime", "openvino")  # what users run today
 _AS_IT_COMES = {"reparameterize", "channels_last"}  # rewrites that they have too
+_USUAL_OPTIONS = {"freezing"}
 _MARKS: Final = {"exact": "", "near": " ≈", "approximate": " ~"}
 _LEGEND = (
     "Median ms of a run; **bold**: the fastest whose answer is exact or near. ≈ near: error over twice that of "
@@ -157,7 +158,8 @@ def _usual(row: Row) -> bool:
     recipe = Recipe.parse(row.recipe)
     plain = {rewrite.name for rewrite in recipe.rewrites} <= _AS_IT_COMES
     names = {choice.name for choice in recipe.runtimes}
-    return len(recipe.runtimes) == 1 and names <= set(_USUAL) and recipe.precision == "fp32" and plain
+    options = {key for choice in recipe.runtimes for key, _ in choice.options} <= _USUAL_OPTIONS
+    return len(recipe.runtimes) == 1 and names <= set(_USUAL) and recipe.precision == "fp32" and plain and options
 
 
 def _fastest(rows: Sequence[Row], network: str, wanted: Callable[[Row], bool]) -> Row | None:

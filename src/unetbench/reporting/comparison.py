@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unetbench import verdicts
+from unetbench import quiet, verdicts
 from unetbench.errors import BadInput
+from unetbench.levels import levels
 from unetbench.records import REFERENCE, Case, Recipe, Result, Session
-from unetbench.reporting.standing import was_quiet
 from unetbench.samples import LEAST_BLOCKS, Sample
 from unetbench.store import reading
 
@@ -35,7 +35,12 @@ class Side:
 
     session: Session
     results: tuple[Result, ...]
-    quiet: bool = True
+    levels: quiet.Levels | None = None  # how quiet it was, where it has blocks
+
+    @property
+    def above(self) -> quiet.Above | None:
+        """How far above the record it was; None: too far, so that it states nothing."""
+        return quiet.AT_RECORD if self.levels is None else self.levels.above
 
     @property
     def looks(self) -> verdicts.Looks:
@@ -45,7 +50,7 @@ class Side:
     def samples(self) -> dict[Case, Sample]:
         """The blocks of each case that is steady."""
         found = {
-            result.case: Sample(result.turns)
+            result.case: Sample(result.turns, self.above or quiet.AT_RECORD)
             for result in self.results
             if result.failure is None and result.blocks
         }
@@ -82,7 +87,7 @@ def side(text: str) -> Side:
             )
         results = store.results(chosen)
         return Side(
-            session=sessions[chosen], results=results, quiet=was_quiet(store, sessions[chosen], results)
+            session=sessions[chosen], results=results, levels=levels(store, sessions[chosen], results)
         )
 
 
@@ -138,6 +143,12 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
     for side in (first, second):
         _refuse_quick(side)
     differing = first.session.machine.differs_from(second.session.machine)
+    if not differing and first.levels and second.levels:
+        # What was quiet in one store may have been loud in the other: both are brought to the quieter.
+        first, second = (
+            replace(first, levels=first.levels.beside(second.levels)),
+            replace(second, levels=second.levels.beside(first.levels)),
+        )
     a, b = first.samples, second.samples
     cases = [case for case in a if case in b and not (differing and case.recipe == REFERENCE)]
     if not cases:
@@ -177,8 +188,8 @@ def _unpaired(first: verdicts.Logs, second: verdicts.Logs, *, pairs: int) -> ver
 
 
 def _unless_loud(pair: verdicts.Pair, *sides: Side) -> verdicts.Pair:
-    """On a machine that was never quiet nothing is decided."""
-    if all(side.quiet for side in sides):
+    """On a machine that was too far from quiet nothing is decided."""
+    if all(side.above is not None for side in sides):
         return pair
     return replace(pair, verdict="not decided", state="not quiet")
 

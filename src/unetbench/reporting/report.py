@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -34,7 +35,7 @@ class Report:
     rows: tuple[Row, ...]
     earlier_sessions: int
     said: Standings = NONE
-    quiet: bool = True
+    above: quiet.Above | None = quiet.AT_RECORD  # the level on record; None: too far, nothing is stated
     own_canaries: tuple[str, ...] = ()  # cases whose canaries read otherwise than those of the null runtime
     keeps_denormals: tuple[str, ...] = ()  # cases some of whose threads do not flush them
     limits: Limits = NOTHING  # of the machine, and where the time of the fastest goes
@@ -105,19 +106,26 @@ class Report:
         """What intervals, ranks and verdicts mean here, and how many there are."""
         if not self.said.cases:
             return "No paired block yet: times are of one process each, and no verdict is stated."
-        if not self.quiet:
+        if self.above is None:
             return (
-                "Not quiet: even the quietest canaries of this session are more than 5 % slower than this "
-                "machine's on record, so no verdict is stated; run it again when the machine is quieter."
+                "Not quiet: even the quietest canaries of this session are slower than this machine's on record, "
+                "by more than can be told from their effect within it, so no verdict is stated; run it again when "
+                "the machine is quieter."
             )
         adjusted = sum(bool(row.adjusted) for row in self.rows)
         rarely = (
             f"Quiet runs were too few for {adjusted} of the rows: all runs of those count, brought to the quiet "
             "level by their canaries. "
         )
+        if any(self.above):
+            cache, memory = (math.expm1(far) for far in self.above)
+            rarely = (
+                f"This session was never as quiet as the machine's quietest on record (canaries {cache:.0%} slower in "
+                f"cache and {memory:.0%} in memory): all runs count, brought to the record; intervals allow for it. "
+            )
         return (
             f"Times are of the machine without its neighbours, by canaries; 99 % intervals over blocks. "
-            f"{rarely if adjusted else ''}{self.said.decided} of {self.said.stated} pairs are decided: all verdicts, ranks and "
+            f"{rarely if adjusted or any(self.above) else ''}{self.said.decided} of {self.said.stated} pairs are decided: all verdicts, ranks and "
             "speed-up intervals hold together at 99 %, in this session. Tied rows share their ranks."
         )
 
@@ -136,13 +144,13 @@ def report(store: Store, *, session: int | None = None) -> Report:
             f"unknown session {chosen}: {str(store.path)!r} holds {', '.join(map(str, sessions))}; name one of them."
         )
     results = store.results(chosen)
-    said, quiet_here = of_session(store, sessions[chosen], results)
+    said, above = of_session(store, sessions[chosen], results)
     return Report(
         session=sessions[chosen],
         rows=rows(results, said),
         earlier_sessions=len(sessions) - 1,
         said=said,
-        quiet=quiet_here,
+        above=above,
         own_canaries=_own_canaries(store, results, chosen),
         keeps_denormals=tuple(
             result.case.name

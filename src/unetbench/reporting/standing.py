@@ -11,6 +11,7 @@ from itertools import combinations
 
 from unetbench import quiet as quietness
 from unetbench import verdicts
+from unetbench.levels import levels
 from unetbench.records import REFERENCE, Case, Result, Session
 from unetbench.samples import Sample
 from unetbench.store import Store
@@ -54,14 +55,18 @@ class Standings:
 NONE = Standings(cases={})
 
 
-def standings(results: Sequence[Result], looks: verdicts.Looks, *, quiet: bool = True) -> Standings:
+def standings(
+    results: Sequence[Result], looks: verdicts.Looks, *, above: quietness.Above | None = quietness.AT_RECORD
+) -> Standings:
     """Return what blocks say of one session's results; cases without usable blocks are not in it.
 
-    Every pair of the table is stated, so α is divided by their number. On a machine that was never quiet
-    nothing is decided.
+    Every pair of the table is stated, so α is divided by their number. `above` is how far the session lies above
+    the level on record; where that is too far to be brought down, None, nothing is decided.
     """
     samples = {
-        result.key: Sample(result.turns) for result in results if result.blocks and result.failure is None
+        result.key: Sample(result.turns, above or quietness.AT_RECORD)
+        for result in results
+        if result.blocks and result.failure is None
     }
     if not looks or not samples:
         return NONE
@@ -70,7 +75,7 @@ def standings(results: Sequence[Result], looks: verdicts.Looks, *, quiet: bool =
     compared = {key: samples[key] for key, time in times.items() if not time.unsteady}
     # All that had blocks count, those too that left early or gave no time: whoever is left was chosen among them.
     stated = verdicts.pairs_stated(sum(bool(result.blocks) for result in results))
-    pairs = _pairs(compared, stated, looks, quiet)
+    pairs = _pairs(compared, stated, looks, above is not None)
     case_of = {result.key: result.case for result in results}
     key_of = {case_of[key]: key for key in times}
     found = {
@@ -106,23 +111,16 @@ def _against(key: str, reference: str | None, pairs: Pairs) -> verdicts.Pair | N
     return swapped(pairs[reference, key]) if (reference, key) in pairs else None
 
 
-def was_quiet(store: Store, session: Session, results: Sequence[Result]) -> bool:
-    """Return whether a session's quiet level is near the lowest on record for its machine and threads."""
-    threads = next((result.case.threads for result in results if result.blocks), 0)
-    levels = {
-        each.identifier: fact[str(threads)]
-        for each in store.sessions()
-        if not each.machine.differs_from(session.machine)
-        and str(threads) in (fact := store.facts(each.identifier).get(quietness.FACT) or {})
-    }
-    own, record = levels.get(session.identifier), quietness.lowest(levels.values())
-    return own is None or record is None or not quietness.above_record(own, record)
+def of_session(
+    store: Store, session: Session, results: Sequence[Result]
+) -> tuple[Standings, quietness.Above | None]:
+    """Return what a stored session's blocks say, and how far above the record they were made.
 
-
-def of_session(store: Store, session: Session, results: Sequence[Result]) -> tuple[Standings, bool]:
-    """Return what a stored session's blocks say, and whether the machine was quiet enough to say it."""
-    is_quiet = was_quiet(store, session, results)
-    return standings(results, verdicts.LOOKS_OF.get(session.preset, ()), quiet=is_quiet), is_quiet
+    None where that is too far to be brought down: the session was not quiet and states nothing.
+    """
+    known = levels(store, session, results)
+    above = quietness.AT_RECORD if known is None else known.above
+    return standings(results, verdicts.LOOKS_OF.get(session.preset, ()), above=above), above
 
 
 def swapped(pair: verdicts.Pair) -> verdicts.Pair:

@@ -5,6 +5,7 @@ A file gives `PRECISIONS`, `REQUIRES` (third-party packages), `OPTIONS` (accepte
 `convert(model, inputs, *, precision, options, threads, folder, calibration) -> Artifact` and
 `load(artifact, *, threads) -> Session`. `inputs` are an example: one array for each argument of the
 network's forward. `folder` is an empty one for the files, None where the artifact lives in memory. What `tune` should know stands in `WORTH_TRYING` and `KEEPS_LAYOUT` (candidates.py).
+`ENVIRONMENT` has, by option and value, the variables that a process must start with.
 `TRAVELS` names those of the files that `load` can do with alone, on any machine; without it the network cannot be exported.
 `calibration` are the real inputs that int8 takes its ranges from. Only the torch
 runtimes need torch to load; conversion may use it, so it is imported inside.

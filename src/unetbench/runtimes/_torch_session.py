@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from unetbench.errors import BadInput
 from unetbench.runtimes import Image, Logits
 
+_HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # which torch reads when it first takes memory
 _SMALLEST_DENORMAL = 1e-45  # rounds to 2**-149, the least float32 above zero
 
 
@@ -21,6 +26,25 @@ def set_threads(threads: int) -> None:
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads)
+
+
+def check_huge_pages(options: Mapping[str, str]) -> None:
+    """Refuse the option where torch was not told before it took its first memory.
+
+    Raises: BadInput.
+    """
+    if options.get("hugepages") == "1" and os.environ.get(_HUGE_PAGES) != "1":
+        raise BadInput(f"hugepages=1 needs a process that was started with {_HUGE_PAGES}=1: start Python so.")
+
+
+def _huge_bytes() -> str:
+    """How much of this process's memory lies in huge pages, as the kernel tells."""
+    try:
+        rollup = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8")
+    except OSError:
+        return "unknown"
+    found = re.search(r"^AnonHugePages:\s*(\d+) kB", rollup, re.MULTILINE)
+    return f"{int(found[1]) >> 10} MiB" if found else "unknown"
 
 
 class TorchSession:
@@ -57,4 +81,5 @@ class TorchSession:
             "denormals": "flushed" if flushed else "kept",
             "output": ", ".join(sorted({str(each.dtype).removeprefix("torch.") for each in self._outputs})),
             "cpu capability": torch.backends.cpu.get_cpu_capability(),
+            "in huge pages": _huge_bytes(),
         }

@@ -2,7 +2,7 @@
 
 int8 is torchao's static quantisation for x86, on real images; it is always frozen, or nothing would be folded.
 `freezing=1` folds the weights into the compiled code (Inductor's `freezing`), which plain torch.compile
-does not.
+does not. `hugepages=1` lets torch ask the kernel for pages of 2 MB, as in torch_eager.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from torch import Tensor, nn
 
 from unetbench.errors import MissingPackage
 from unetbench.runtimes import Artifact, Inputs, Session
-from unetbench.runtimes._torch_session import TorchSession, set_threads
+from unetbench.runtimes._torch_session import TorchSession, check_huge_pages, set_threads
 
 PRECISIONS = ("fp32", "bf16", "int8")
 REQUIRES = ("torch",)
-OPTIONS = {"freezing": ("0", "1")}
+OPTIONS = {"freezing": ("0", "1"), "hugepages": ("0", "1")}
+ENVIRONMENT = {"hugepages": {"1": {"THP_MEM_ALLOC_ENABLE": "1"}}}
 IN_PROCESS = False
 KEEPS_LAYOUT = True
-WORTH_TRYING = {"freezing": ("1",)}
+WORTH_TRYING = {"freezing": ("1",), "hugepages": ("1",)}
 _PACKAGE = "package.pt2"
 
 
@@ -58,6 +59,7 @@ def load(artifact: Artifact, *, threads: int) -> Session:
     """Load the package. It holds machine code: only from a folder that nobody else can write."""
     assert artifact.folder is not None
     set_threads(threads)
+    check_huge_pages(artifact.options)
     package: Any = torch._inductor.aoti_load_package(str(artifact.folder / _PACKAGE))
     return TorchSession(package, precision="fp32")  # what autocast does is in the code
 

@@ -86,6 +86,7 @@ def _environment(session: Session) -> list[tuple[str, str]]:
         ("kernel", machine.kernel),
         ("virtualisation", machine.virtualisation or "none seen"),
         ("governor", machine.governor or "not shown"),
+        ("huge pages", machine.huge_pages or "not shown"),
         ("versions", ", ".join(f"{name} {version}" for name, version in machine.versions)),
     ]
     return [*facts, ("photographs", session.images)]
