@@ -124,7 +124,9 @@ def test_of_a_slower_clock_nothing_or_all_is_felt() -> None:
     """No session can tell which, so the interval holds both."""
     first, second = _blocks(1), _blocks(2)
     far = 0.07
-    here, there = (log_ratios(Sample(first, above), Sample(second, above)) for above in ((0.0, 0.0), (far, 0.0)))
+    here, there = (
+        log_ratios(Sample(first, above), Sample(second, above)) for above in ((0.0, 0.0), (far, 0.0))
+    )
     assert there.doubt >= here.doubt - 0.2 * far + far
     assert there.half_width(0.01) > far
 

@@ -73,9 +73,7 @@ def test_how_far_a_session_lies_above_the_record(
 
 
 def test_two_stores_of_one_machine_share_the_lower_record() -> None:
-    first, second = (
-        quiet.Levels(level, level, 1.0) for level in (LEVEL, (1000.0, 2800.0, 1000.0, 2800.0))
-    )
+    first, second = (quiet.Levels(level, level, 1.0) for level in (LEVEL, (1000.0, 2800.0, 1000.0, 2800.0)))
     assert second.above == quiet.AT_RECORD
     assert first.beside(second).above == quiet.AT_RECORD
     assert second.beside(first).above == pytest.approx((0.0, math.log(1.4)))

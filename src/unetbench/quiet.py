@@ -26,7 +26,8 @@ OWN_FACTOR = 1.02  # a case whose level differs more from the null runtime's dis
 FACT = "quiet level"  # the name under which a session's is stored: {"threads": 2, "level_ns": [...]}
 
 Level = tuple[float, ...]  # nanoseconds in cache and in memory before a turn, then after it
-Above = tuple[float, float]  # by how much, in logs, a quiet level in cache and in memory lies above that on record
+# By how much, in logs, a quiet level in cache and in memory lies above that on record.
+Above = tuple[float, float]
 AT_RECORD: Above = (0.0, 0.0)
 
 

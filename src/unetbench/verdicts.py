@@ -166,8 +166,11 @@ def quiet_logs(sample: Sample, looks: Looks = LOOKS) -> Logs:
     """Return the log of each block's time on the quiet machine, up to the last look; none before the first."""
     numbers = tuple(sorted(sample.blocks))
     look = look_at(len(numbers), looks)
-    seen = sample.seen(numbers[: look[0]]) if look else None
-    return _of_blocks(sample, _quiet_logs(sample, numbers[: look[0]], seen), seen) if look and seen else Logs(())
+    if not look:
+        return Logs(())
+    numbers = numbers[: look[0]]
+    seen = sample.seen(numbers)
+    return _of_blocks(sample, _quiet_logs(sample, numbers, seen), seen) if seen else Logs(())
 
 
 def unpaired(first: Logs, second: Logs, *, alpha: float) -> Pair:

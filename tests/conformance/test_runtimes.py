@@ -80,7 +80,7 @@ def _session(name: str, precision: str = "fp32", *, options: str = "", threads: 
     if precision == "bf16" and not machine.bf16_instructions():
         pytest.skip("bf16 is emulated on this machine: it has none of " + ", ".join(machine.BF16_SETS))
     artifact = _converted(name, precision, options, threads)
-    with patch.dict(os.environ, parts.environment(Choice.parse(name + options))):  # as a worker starts with it
+    with patch.dict(os.environ, parts.environment(Choice.parse(name + options))):  # as workers start with it
         session: Session = part.module().load(artifact, threads=threads)
     session.bind(IMAGES[0])
     return session

@@ -111,7 +111,7 @@ class ProcessWorker:
             stderr=subprocess.STDOUT,
             pass_fds=(commands_read, replies_write),
             start_new_session=True,
-            env=os.environ | _environment(threads, self._scratch, online) | environment,
+            env={**os.environ, **_environment(threads, self._scratch, online), **environment},
         )  # fmt: skip
         os.close(commands_read)
         os.close(replies_write)

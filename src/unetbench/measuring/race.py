@@ -93,7 +93,8 @@ class Race:
     deadline: float | None = None
     clock: Callable[[], float] = time.monotonic
     seed: int = 0
-    above: Callable[[], quiet.Above] = lambda: quiet.AT_RECORD  # how far from the level on record this session is
+    # How far from the level on record this session is.
+    above: Callable[[], quiet.Above] = lambda: quiet.AT_RECORD
     cut_short: bool = False  # the time was up before all was settled
     _waiting: list[Group] = field(default_factory=list)
     _racing: list[Group] = field(default_factory=list)

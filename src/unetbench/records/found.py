@@ -135,7 +135,8 @@ class Machine:
     virtualisation: str | None
     governor: str | None
     versions: tuple[tuple[str, str], ...]
-    huge_pages: str | None = None  # whether the kernel backs memory with them: always, madvise (where asked), never
+    # Whether the kernel backs memory with them: always, madvise (where asked), never.
+    huge_pages: str | None = None
 
     def differs_from(self, other: Machine) -> tuple[str, ...]:
         """Return the facts that forbid comparing times; kernel, memory and versions may differ.

@@ -158,8 +158,9 @@ def _usual(row: Row) -> bool:
     recipe = Recipe.parse(row.recipe)
     plain = {rewrite.name for rewrite in recipe.rewrites} <= _AS_IT_COMES
     names = {choice.name for choice in recipe.runtimes}
-    options = {key for choice in recipe.runtimes for key, _ in choice.options} <= _USUAL_OPTIONS
-    return len(recipe.runtimes) == 1 and names <= set(_USUAL) and recipe.precision == "fp32" and plain and options
+    options = {key for choice in recipe.runtimes for key, _ in choice.options}
+    alone = len(recipe.runtimes) == 1 and names <= set(_USUAL)
+    return alone and recipe.precision == "fp32" and plain and options <= _USUAL_OPTIONS
 
 
 def _fastest(rows: Sequence[Row], network: str, wanted: Callable[[Row], bool]) -> Row | None:

@@ -143,12 +143,11 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
     for side in (first, second):
         _refuse_quick(side)
     differing = first.session.machine.differs_from(second.session.machine)
-    if not differing and first.levels and second.levels:
+    levels = (first.levels, second.levels)
+    if not differing and levels[0] and levels[1]:
         # What was quiet in one store may have been loud in the other: both are brought to the quieter.
-        first, second = (
-            replace(first, levels=first.levels.beside(second.levels)),
-            replace(second, levels=second.levels.beside(first.levels)),
-        )
+        first = replace(first, levels=levels[0].beside(levels[1]))
+        second = replace(second, levels=levels[1].beside(levels[0]))
     a, b = first.samples, second.samples
     cases = [case for case in a if case in b and not (differing and case.recipe == REFERENCE)]
     if not cases:
