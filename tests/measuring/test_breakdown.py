@@ -87,12 +87,25 @@ def test_limits_and_parts_are_facts_and_the_same_command_does_nothing_twice(
     assert [section.run_ns for section in found.breakdowns[NEAR.key()].sections] == [(60,), (50,)]
     assert [worker.asked for worker in workers].count(["limits"]) == 1
     assert all(worker.ended for worker in workers)
-    assert len([line for line in watcher.told if line.startswith("started")]) == 4
+    assert watcher.told[0] == "the machine's limits"
+    goes = [f"where the time of {each.name} goes" for each in (NEAR, EXACT, OTHER)]
+    assert sorted(line for line in watcher.told if line.startswith("where")) == sorted(goes)
+    assert watcher.left_s == sorted(watcher.left_s, reverse=True)
     assert not list(store.path.parent.glob("sections-*")), "the sections go when they are timed"
 
     before = len(workers)
     _measure(store, start)
     assert len(workers) == before
+
+
+def test_where_no_case_is_worth_it_the_run_says_so(tmp_path: Path) -> None:
+    with writing(tmp_path / "results.sqlite") as made:
+        session = made.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+        made.append(session.identifier, SLOW, _outcome(SLOW, waiting_share=0.5))
+        whole, _, watcher = _measure(made, lambda _: FakeWorker())
+    assert whole
+    (line,) = watcher.told
+    assert line.startswith("no breakdown: ")
 
 
 def test_a_failure_is_kept_in_its_place_and_the_others_go_on(

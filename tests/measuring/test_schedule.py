@@ -52,6 +52,10 @@ class Watcher:
             on_disk = {each.case for each in store.results(1)}
         assert result.case in on_disk, "a row shows as done only when it is on the disk"
 
+    def after(self, what: str, left_s: float) -> None:
+        self.told.append(what)
+        self.left_s.append(left_s)
+
     def block(self, results: Sequence[Result], number: int, left_s: float) -> None:
         self.told.append(f"block {number}")
         with reading(self.path) as store:

@@ -40,13 +40,16 @@ def measure(sweep: Sweep, deadline: float | None) -> bool:
     known = facts.get(LIMITS_FACT, {})
     by_threads = {case.threads: case for case in cases if str(case.threads) not in known}
     waiting = [case for case in cases if breakdown_fact(case.key()) not in facts]
+    if not cases:
+        sweep.observer.after("no breakdown: no case has a result that is right and was left in peace", 0.0)
     left_s = _EXPECTED_S * (len(by_threads) + len(waiting))
     for case in [*by_threads.values(), *waiting]:
         if deadline is not None and sweep.clock() + _EXPECTED_S > deadline:
             return False
-        sweep.observer.started(case, left_s)
+        limits = by_threads.pop(case.threads, None) is not None
+        sweep.observer.after("the machine's limits" if limits else f"where the time of {case.name} goes", left_s)
         left_s -= _EXPECTED_S
-        if by_threads.pop(case.threads, None) is not None:
+        if limits:
             found = _kept(sweep, LIMITS_FACT, lambda case=case: _limits(sweep, case))  # type: ignore[misc]
             known = known | {str(case.threads): found}
             sweep.store.note(session, LIMITS_FACT, known)

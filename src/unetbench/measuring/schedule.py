@@ -52,6 +52,9 @@ class Observer(Protocol):
     def block(self, results: Sequence[Result], number: int, left_s: float) -> None:
         """A paired block of these cases is on the disk; the race goes on for so long, at most."""
 
+    def after(self, what: str, left_s: float) -> None:
+        """The cases are done and something else is in hand; so much time is expected for it and what follows."""
+
     def close(self) -> None:
         """The sweep is over, or was interrupted."""
 

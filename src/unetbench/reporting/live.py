@@ -65,6 +65,9 @@ class PlainLines:
             f"block {number} of {network}: {'; '.join(lost) or 'done'} (at most {duration(left_s)} left)"
         )
 
+    def after(self, what: str, left_s: float) -> None:
+        self._write(f"{what} (about {duration(left_s)} left)" if left_s else what)
+
     def close(self) -> None:
         pass
 
@@ -104,6 +107,10 @@ class LiveView:
         self._blocks += 1
         self._results |= {result.case: result for result in results}
         self.tick()
+
+    def after(self, what: str, left_s: float) -> None:
+        self._now, self._left_s, self._since = what, left_s, time.monotonic()
+        self.phase("starting")
 
     def close(self) -> None:
         self._live.stop()
