@@ -12,6 +12,7 @@ from functools import cache
 from random import Random
 
 from figures import Figure, publish, upper_bound
+from rich.progress import track
 from simulated import Machine, Simulated, blocks
 
 from unetbench import quiet
@@ -89,7 +90,7 @@ def main() -> None:
         truth = math.log(cases[1].ratio)
         covered = false = found = used = refused = adjusted = 0
         widths = []
-        for _ in range(trials):
+        for _ in track(range(trials), name):
             said, count = stopped(random, cases, machine)
             used += count
             refused += said.state == "load-dependent"

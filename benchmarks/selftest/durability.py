@@ -15,6 +15,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from figures import Figure, publish, upper_bound
+from rich.progress import Progress, track
 
 from unetbench import recovery
 from unetbench.errors import StoreError
@@ -107,7 +108,7 @@ def _killed(folder: Path, kills: int) -> Figure:
     random = Random(0)
     store = folder / "killed.sqlite"
     acknowledged: set[str] = set()
-    for number in range(kills):
+    for number in track(range(kills), "kills of the run"):
         process = _start(store, 100_000)
         assert process.stdout is not None
         process.stdout.readline()
@@ -144,13 +145,16 @@ def _workers_killed(folder: Path, kills: int) -> list[Figure]:
     said: list[str] = []
     reading_on = threading.Thread(target=lambda: said.extend(process.stdout))  # type: ignore[arg-type]
     reading_on.start()
-    while process.poll() is None and made < kills:
-        time.sleep(random.random() * 0.4)
-        workers = processes.descendants(process.pid)
-        if workers:
-            with suppress(ProcessLookupError):
-                os.kill(workers[0], signal.SIGKILL)
-                made += 1
+    with Progress(transient=True) as shown:
+        bar = shown.add_task("kills of workers", total=kills)
+        while process.poll() is None and made < kills:
+            time.sleep(random.random() * 0.4)
+            workers = processes.descendants(process.pid)
+            if workers:
+                with suppress(ProcessLookupError):
+                    os.kill(workers[0], signal.SIGKILL)
+                    made += 1
+                    shown.update(bar, completed=made)
     process.wait()
     reading_on.join()
     acknowledged = [tuple(line.split()) for line in said]
@@ -180,7 +184,7 @@ def _damaged(folder: Path, damages: int) -> list[Figure]:
     with reading(whole) as store:
         truth = {result.key: result for result in store.results(1)}
     changed = saved_rows = refused = 0
-    for seed in range(damages):
+    for seed in track(range(damages), "damages"):
         random = Random(seed)
         path, new = folder / "damaged.sqlite", folder / "saved.sqlite"
         path.write_bytes(_harmed(bytearray(content), random))

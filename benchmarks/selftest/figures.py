@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,13 +47,18 @@ def upper_bound(count: int, trials: int, confidence: float = 0.95) -> float:
     return high
 
 
-def publish(number: str, title: str, figures: list[Figure], *, seeds: str = "none") -> None:
-    """Print a proof's figures, keep them, and write the page anew from all that are kept."""
+def publish(
+    number: str, title: str, figures: list[Figure], *, seeds: str = "none", machines: Sequence[str] = ()
+) -> None:
+    """Print a proof's figures, keep them, and write the page anew from all that are kept.
+
+    machines: where its trials were made; this one where none is named.
+    """
     record = {
         "number": number,
         "title": title,
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": machine_named(),
+        "machine": " and ".join(dict.fromkeys(machines)) or machine_named(),
         "seeds": seeds,
         "figures": [asdict(figure) for figure in figures],
     }

@@ -1,30 +1,33 @@
 """Proofs 1, 1b and 2: same against same, known ratios, and 3 % more work; on a machine left alone and disturbed.
 
 Each trial is a race of two cases of fresh processes, with the protocol's looks and its stopping. Load is a
-process that spins on one core at random times.
+process that spins on one core at random times. Trials are kept: the same command goes on from them.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import time
 from contextlib import nullcontext
 
+import kept
 from figures import Figure, publish, upper_bound
+from kept import Trial
 from trials import Clock, from_here, load, per_ms, raced, small_canary
-
-from unetbench.verdicts import Pair
 
 _MS = 1.0  # of a run
 
 
 def trial(
-    kind: str, ratio: float, *, seed: int, canary: object, amount: float, disturbed: bool
-) -> tuple[Pair, int]:
-    """Return what a race says of two cases whose true ratio is known, and after how many blocks."""
+    of: str, kind: str, ratio: float, *, seed: int, canary: object, amount: float, disturbed: bool
+) -> Trial:
+    """Return what a race says of two cases whose true ratio is known."""
     work = {"first": (kind, amount), "second": (kind, amount * ratio)}
+    began = time.monotonic()
     with load(seed, burst_s=0.3, pause_s=1.0) if disturbed else nullcontext():
-        return raced(work, canary=canary, seed=seed)
+        said, blocks = raced(work, canary=canary, seed=seed)
+    return Trial.told(of, seed, said, blocks=blocks, minutes=(time.monotonic() - began) / 60)
 
 
 def main() -> None:
@@ -41,24 +44,29 @@ def main() -> None:
 
 
 def _same(trials: int, minutes: float, canary: object) -> None:
-    same = _figure("compute", 1.0, trials, minutes, canary, disturbed=True)
-    publish("1", "same against same, random load on one core", same, seeds="0, 1, 2 …")
+    same = [_figure("compute", 1.0, trials, minutes, canary, disturbed=True)]
+    _publish("1", "same against same, random load on one core", same)
 
 
 def _known(trials: int, minutes: float, canary: object) -> None:
     known = []
     for kind in ("compute", "stream", "deadline"):
         for disturbed in (False, True):
-            known += _figure(kind, 1.1, max(1, trials // 18), minutes / 6, canary, disturbed)
-    publish("1b", "a true ratio of 1.1, with and without load", known, seeds="0, 1, 2 …")
+            known.append(_figure(kind, 1.1, max(1, trials // 18), minutes / 6, canary, disturbed))
+    _publish("1b", "a true ratio of 1.1, with and without load", known)
 
 
 def _slower(trials: int, minutes: float, canary: object) -> None:
     slower = []
     for percent in (1, 2, 5, 3):
         count, share = (trials, 1.0) if percent == 3 else (max(1, trials // 30), 0.2)
-        slower += _figure("compute", 1 + percent / 100, count, minutes * share, canary, disturbed=False)
-    publish("2", "more work is found", slower, seeds="0, 1, 2 …")
+        slower.append(_figure("compute", 1 + percent / 100, count, minutes * share, canary, disturbed=False))
+    _publish("2", "more work is found", slower)
+
+
+def _publish(number: str, title: str, told: list[tuple[Figure, list[Trial]]]) -> None:
+    machines = [trial.machine for _, made in told for trial in made]
+    publish(number, title, [figure for figure, _ in told], seeds="0, 1, 2 …", machines=machines)
 
 
 _PROOFS = {"1": _same, "1b": _known, "2": _slower}
@@ -66,13 +74,16 @@ _PROOFS = {"1": _same, "1b": _known, "2": _slower}
 
 def _figure(
     kind: str, ratio: float, trials: int, minutes: float, canary: object, disturbed: bool
-) -> list[Figure]:
+) -> tuple[Figure, list[Trial]]:
     amount = per_ms(kind) * _MS
     clock = Clock(minutes * 60)
-    made: list[tuple[Pair, int]] = []
-    while len(made) < trials and not clock.over:
-        made.append(trial(kind, ratio, seed=len(made), canary=canary, amount=amount, disturbed=disturbed))
-    said = [each for each, _ in made]
+    name = f"{kind}, true ratio {ratio:g}, {'disturbed' if disturbed else 'left alone'}"
+
+    def make(seed: int) -> Trial:
+        return trial(name, kind, ratio, seed=seed, canary=canary, amount=amount, disturbed=disturbed)
+
+    for made in kept.each(name, trials, make, over=lambda: clock.over):
+        said = made
     count = len(said)
     found = sum(each.verdict == "faster" for each in said)
     never = {"slower", "faster"} if ratio == 1.0 else {"slower", "the same"} if ratio > 1.02 else {"slower"}
@@ -81,35 +92,28 @@ def _figure(
     missed = sum(not each.low <= ratio <= each.high for each in stated)
     shifts = sorted(abs(math.log(each.ratio / ratio)) for each in stated if each.verdict != "not decided")
     widths = [math.log(each.high / each.low) / 2 for each in stated]
-    name = f"{kind}, true ratio {ratio:g}, {'disturbed' if disturbed else 'left alone'}"
     note = (
         f"99 % intervals that miss the truth {missed} (bar: 7 of 300), mean half-width "
         f"{sum(widths) / max(1, len(widths)):.2%}, no interval in {count - len(stated)}, "
-        f"{sum(blocks for _, blocks in made) / max(1, count):.1f} blocks on average"
+        f"{sum(each.blocks for each in said) / max(1, count):.1f} blocks on average"
     )
     if ratio == 1.0:
-        return [
-            Figure(
-                name=f"{name}: false verdicts", value=f"{wrong} of {count}", bar=f"0 of {trials}",
-                met=wrong == 0 and count == trials and missed <= 7 / 300 * count,
-                note=f"95 % bound {upper_bound(wrong, count):.2%}; {note}",
-            )
-        ]  # fmt: skip
+        return Figure(
+            name=f"{name}: false verdicts", value=f"{wrong} of {count}", bar=f"0 of {trials}",
+            met=wrong == 0 and count == trials and missed <= 7 / 300 * count,
+            note=f"95 % bound {upper_bound(wrong, count):.2%}; {note}",
+        ), said  # fmt: skip
     if ratio == 1.1:
         typical = shifts[len(shifts) // 2] if shifts else 0.0
-        return [
-            Figure(
-                name=f"{name}: typical shift of the ratio", value=f"{typical:.2%} in {len(shifts)} of {count}",
-                bar="≤ 1 % or no verdict", met=typical <= 0.01 and wrong == 0, note=f"wrong verdicts {wrong}; {note}",
-            )
-        ]  # fmt: skip
+        return Figure(
+            name=f"{name}: typical shift of the ratio", value=f"{typical:.2%} in {len(shifts)} of {count}",
+            bar="≤ 1 % or no verdict", met=typical <= 0.01 and wrong == 0, note=f"wrong verdicts {wrong}; {note}",
+        ), said  # fmt: skip
     bar = "≥ 93 % of 300" if ratio == 1.03 else "the curve"
-    return [
-        Figure(
-            name=f"{name}: found", value=f"{found} of {count}", bar=bar,
-            met=ratio != 1.03 or (found >= 0.93 * count and count == trials), note=f"wrong verdicts {wrong}; {note}",
-        )
-    ]  # fmt: skip
+    return Figure(
+        name=f"{name}: found", value=f"{found} of {count}", bar=bar,
+        met=ratio != 1.03 or (found >= 0.93 * count and count == trials), note=f"wrong verdicts {wrong}; {note}",
+    ), said  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Proof 2 on a real network: is 3 % more work found within ten minutes?
 
 The same network on an image that is 3 % wider: more work of the same kind, no sleep. Each try is a race of
-fresh processes with the turns, the looks and the stopping of `--preset standard`.
+fresh processes with the turns, the looks and the stopping of `--preset standard`. Tries are kept: the same
+command goes on from them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import kept
 from figures import Figure, publish
+from kept import Trial
 from trials import from_here
 
 from unetbench import machine, photos
@@ -51,8 +54,8 @@ class Tries:
             preparing.reference(case)
         self._artifacts = {case: preparing.artifact(case) for case in self.cases}
 
-    def once(self, seed: int) -> tuple[Pair, float, int]:
-        """Return what a race says, the minutes that it took and its blocks."""
+    def once(self, of: str, seed: int) -> Trial:
+        """Return what a race says."""
         turned: _Turned = {case: {} for case in self.cases}
         began = time.monotonic()
         said = Pair()
@@ -63,7 +66,7 @@ class Tries:
             spent = (time.monotonic() - began) / 60
             if said.settled or spent * (number + 1) / number > _MINUTES:
                 break
-        return said, spent, number
+        return Trial.told(of, seed, said, blocks=number, minutes=spent)
 
     def _block(self, turned: _Turned, number: int, seed: int) -> None:
         _, outcomes = PairedBlock(
@@ -94,21 +97,18 @@ def main() -> None:
     from_here()
     with TemporaryDirectory(prefix="unetbench-") as folder:
         tries = Tries(options.network, options.recipe, Path(folder))
-        made = []
-        for seed in range(options.tries):
-            made.append(tries.once(seed))
-            said, minutes, blocks = made[-1]
-            print(
-                f"{seed + 1}: {said.verdict} {said.ratio} in {minutes:.1f} min, {blocks} blocks", flush=True
-            )
-            told(f"{options.network}/unet {options.recipe}", made)  # each: it may be ended after any
+        name = f"{options.network}/unet {options.recipe}, 3.1 % wider"
+        for made in kept.each(name, options.tries, lambda seed: tries.once(name, seed), over=lambda: False):
+            if made:  # after each: it may be ended after any
+                told(f"{options.network}/unet {options.recipe}", made)
 
 
-def told(case: str, made: Sequence[tuple[Pair, float, int]]) -> None:
+def told(case: str, made: Sequence[Trial]) -> None:
     """Publish what the tries until now have found."""
-    found = sum(said.verdict == "faster" for said, _, _ in made)
-    wrong = sum(said.verdict in ("slower", "the same") for said, _, _ in made)
-    ratios = ", ".join(f"{said.ratio:.3f}" for said, _, _ in made if said.ratio)
+    found = sum(each.verdict == "faster" for each in made)
+    wrong = sum(each.verdict in ("slower", "the same") for each in made)
+    ratios = ", ".join(f"{each.ratio:.3f}" for each in made if each.ratio)
+    blocks = [each.blocks for each in made]
     publish(
         "2r",
         f"3 % more pixels for {case}",
@@ -116,11 +116,12 @@ def told(case: str, made: Sequence[tuple[Pair, float, int]]) -> None:
             Figure(
                 name="a real network on an image 3.1 % wider: found within 10 minutes", value=f"{found} of {len(made)}",
                 bar="3 of 4", met=found >= 0.75 * len(made) and wrong == 0,
-                note=f"wrong verdicts {wrong}; ratios {ratios}; longest {max(m for _, m, _ in made):.1f} min, "
-                f"blocks {min(b for *_, b in made)} to {max(b for *_, b in made)}",
+                note=f"wrong verdicts {wrong}; ratios {ratios}; longest {max(each.minutes for each in made):.1f} min, "
+                f"blocks {min(blocks)} to {max(blocks)}",
             )
         ],
         seeds="0, 1, 2 …",
+        machines=[each.machine for each in made],
     )  # fmt: skip
 
 

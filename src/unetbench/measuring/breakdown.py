@@ -47,7 +47,9 @@ def measure(sweep: Sweep, deadline: float | None) -> bool:
         if deadline is not None and sweep.clock() + _EXPECTED_S > deadline:
             return False
         limits = by_threads.pop(case.threads, None) is not None
-        sweep.observer.after("the machine's limits" if limits else f"where the time of {case.name} goes", left_s)
+        sweep.observer.after(
+            "the machine's limits" if limits else f"where the time of {case.name} goes", left_s
+        )
         left_s -= _EXPECTED_S
         if limits:
             found = _kept(sweep, LIMITS_FACT, lambda case=case: _limits(sweep, case))  # type: ignore[misc]
