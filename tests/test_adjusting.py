@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -111,7 +112,7 @@ def test_a_session_above_the_record_is_brought_down_to_it() -> None:
     above = (0.0, 0.3)
     level = tuple(ns * math.exp(far) for ns, far in zip(CANARIES, above, strict=True)) * 2
     record = tuple(CANARIES) * 2
-    assert quiet.Levels(level, record, 0.6).above == pytest.approx(above)
+    assert quiet.Levels(level, record).above == pytest.approx(above)
     first, second = _blocks(1, slopes=(0.0, 0.1)), _blocks(2, slopes=(0.0, 0.3))
     here = pair(Sample(first), Sample(second))
     there = pair(Sample(first, above), Sample(second, above))
@@ -127,14 +128,35 @@ def test_of_a_slower_clock_nothing_or_all_is_felt() -> None:
     here, there = (
         log_ratios(Sample(first, above), Sample(second, above)) for above in ((0.0, 0.0), (far, 0.0))
     )
-    assert there.doubt >= here.doubt - 0.2 * far + far
-    assert there.half_width(0.01) > far
+    assert there.values == here.values, "nothing is taken off for it"
+    assert there.doubt == pytest.approx(here.doubt + far)
+
+
+def test_of_neighbours_that_stay_for_whole_blocks_nothing_is_known() -> None:
+    """Within a block nothing moves: no slope tells what they cost, and none is made up."""
+    blocks = _blocks(1, slopes=(0.0, 0.0))
+    staying = {
+        number: [replace(turn, before_ns=loud, after_ns=loud) for turn in turns]
+        for number, turns in blocks.items()
+        for loud in [(round(CANARIES[0]), round(CANARIES[1] * (1.0 if number % 2 else 1.5)))]
+    }
+    assert adjusting.pseudo_values(staying, _level(staying)) == {}
+    near = {
+        number: [
+            replace(turn, before_ns=(1_000_000, 500_000), after_ns=(1_000_000, 500_000)) for turn in turns
+        ]
+        for number, turns in blocks.items()
+    }
+    assert set(adjusting.pseudo_values(near, _level(near))) == set(blocks)
 
 
 def test_above_the_record_quiet_runs_are_not_enough() -> None:
     turn = Turn(order=0, before_ns=(1000, 1000), after_ns=(1000, 1000), run_ns=(100, 100, 100))
     blocks = {number: [turn] * 8 for number in range(1, 9)}
-    assert pair(Sample(blocks, (0.0, 0.1)), Sample(blocks, (0.0, 0.1))).adjusted
+    assert pair(Sample(blocks), Sample(blocks)).ratio == 1.0
+    said = pair(Sample(blocks, (0.0, 0.1)), Sample(blocks, (0.0, 0.1)))
+    assert said.ratio is None, "where canaries never move nothing tells what the case would take"
+    assert said.state == "too few quiet blocks"
     one = {1: [turn] * 8}
     assert steady(Sample(one)) is not None
     assert steady(Sample(one, (0.0, 0.1))) is None, "one block tells no slope"

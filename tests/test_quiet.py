@@ -52,28 +52,27 @@ def test_a_block_with_too_few_quiet_runs_has_no_median() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cache", "memory", "apart", "above"),
+    ("cache", "memory", "above"),
     [
-        (1.04, 1.04, 0.0, (0.0, 0.0)),  # as quiet as the machine can be
-        (0.8, 0.7, 0.0, (0.0, 0.0)),  # it is the record
-        (1.07, 1.0, 0.0, (math.log(1.07), 0.0)),
-        (1.0, 1.4, 0.5, (0.0, math.log(1.4))),
-        (1.02, 1.4, 0.5, (math.log(1.02), math.log(1.4))),
-        (1.0, 1.4, 0.3, None),  # its own canaries moved less than they would have to be brought down
-        (1.11, 1.0, 0.5, None),
-        (1.0, 1.6, 0.5, None),
+        (1.04, 1.04, (0.0, 0.0)),  # as quiet as the machine can be
+        (0.8, 0.7, (0.0, 0.0)),  # it is the record
+        (1.07, 1.0, (math.log(1.07), 0.0)),
+        (1.0, 1.4, (0.0, math.log(1.4))),
+        (1.02, 1.4, (math.log(1.02), math.log(1.4))),
+        (1.11, 1.0, None),
+        (1.0, 1.6, None),
     ],
 )
 def test_how_far_a_session_lies_above_the_record(
-    cache: float, memory: float, apart: float, above: quiet.Above | None
+    cache: float, memory: float, above: quiet.Above | None
 ) -> None:
     own = (1000.0 * cache, 2000.0 * memory) * 2
-    found = quiet.Levels(own, LEVEL, apart).above
+    found = quiet.Levels(own, LEVEL).above
     assert found == (above if above is None else pytest.approx(above))
 
 
 def test_two_stores_of_one_machine_share_the_lower_record() -> None:
-    first, second = (quiet.Levels(level, level, 1.0) for level in (LEVEL, (1000.0, 2800.0, 1000.0, 2800.0)))
+    first, second = (quiet.Levels(level, level) for level in (LEVEL, (1000.0, 2800.0, 1000.0, 2800.0)))
     assert second.above == quiet.AT_RECORD
     assert first.beside(second).above == quiet.AT_RECORD
     assert second.beside(first).above == pytest.approx((0.0, math.log(1.4)))

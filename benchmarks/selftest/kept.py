@@ -6,24 +6,27 @@ A trial counts only as long as the code that made and judged it is what it was: 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import spin_worker
-import trials
+import unetbench
 from figures import machine_named
 from rich.progress import track
 
-from unetbench import adjusting, quiet, samples, stats, verdicts
-from unetbench.measuring import block, canary, paired, preset
 from unetbench.reporting.files import write_text
 from unetbench.verdicts import Pair
 
-_FILE = Path(__file__).parent / "published" / "trials.jsonl"
-_CODE = (adjusting, quiet, samples, stats, verdicts, block, canary, paired, preset, trials, spin_worker)
+_HERE = Path(__file__).parent
+_FILE = _HERE / "published" / "trials.jsonl"
+# What makes blocks, what judges them, and the scripts: of the package, then here.
+_PACKAGE = (
+    "adjusting", "quiet", "samples", "stats", "student_t", "verdicts", "measuring/block", "measuring/canary",
+    "measuring/launch", "measuring/noise", "measuring/paired", "measuring/preset", "measuring/processes",
+    "measuring/timing", "measuring/worker",
+)  # fmt: skip
+_SCRIPTS = ("known_ratio", "real_network", "sized_worker", "spin_worker", "trials")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +55,9 @@ class Trial:
 
 def code() -> str:
     """Return a digest of the code that makes trials and judges them."""
-    sources = "".join(inspect.getsource(module) for module in _CODE)
-    return hashlib.sha256(sources.encode()).hexdigest()[:12]
+    package = Path(unetbench.__file__).parent
+    paths = [*(package / f"{name}.py" for name in _PACKAGE), *(_HERE / f"{name}.py" for name in _SCRIPTS)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]
 
 
 def known(of: str) -> list[Trial]:
@@ -70,7 +74,7 @@ def each(
     """Yield the trials of a name so far, then again after each that is made: until there are so many, or it is over."""
     made = known(of)[:count]
     yield made
-    for seed in track(range(len(made), count), of, completed=len(made), total=count):
+    for seed in track(range(len(made), count), of, completed=len(made), total=count, auto_refresh=False):
         if over():
             return
         made = [*made, make(seed)]

@@ -25,8 +25,8 @@ def main() -> None:
         with reading(path) as store:
             for session in store.sessions():
                 results = store.results(session.identifier)
-                said, above = of_session(store, session, results)
-                if said.cases:
+                said, above_by_threads = of_session(store, session, results)
+                for above in above_by_threads.values() if said.cases else ():
                     aside = said if above == AT_RECORD else standings(results, LOOKS_OF[session.preset])
                     found.append((session, said, aside, above))
     found.sort(key=lambda each: each[0].started_utc)

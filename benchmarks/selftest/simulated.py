@@ -30,6 +30,9 @@ class Machine:
     turns: int = 12
     memory: tuple[float, float] = (0.0, 0.0)  # middle and spread of what the memory canary alone feels
     clock: float = 0.0  # by how much it is slower than on record
+    stays: float = (
+        0.0  # spread of what the memory canary alone feels of neighbours that stay for whole blocks
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,7 @@ def block(random: Random, cases: list[Simulated], machine: Machine) -> list[list
     taken: list[list[Turn]] = [[] for _ in cases]
     keep = math.exp(-_TURN_S / _MEMORY_S)
     state, memory_state = random.gauss(0.0, 1.0), random.gauss(0.0, 1.0)
+    staying = max(0.0, random.gauss(0.0, machine.stays)) if machine.stays else 0.0
     order = 0
     for _ in range(machine.turns):
         places = list(range(len(cases)))
@@ -58,7 +62,7 @@ def block(random: Random, cases: list[Simulated], machine: Machine) -> list[list
             state = keep * state + math.sqrt(1 - keep**2) * random.gauss(0.0, 1.0)
             memory_state = keep * memory_state + math.sqrt(1 - keep**2) * random.gauss(0.0, 1.0)
             load = machine.contention * max(0.0, state + 0.3)
-            memory = max(0.0, machine.memory[0] + machine.memory[1] * memory_state)
+            memory = max(0.0, machine.memory[0] + machine.memory[1] * memory_state) + staying
             middle = math.log(RUN_NS * case.ratio) + process[place]
             middle += case.sensitivity * load + case.memory_sensitivity * memory
             middle += case.clock_sensitivity * machine.clock

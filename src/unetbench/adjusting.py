@@ -10,7 +10,7 @@ Standard library only.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -19,6 +19,10 @@ from unetbench.records import Turn
 
 _LOUDEST = (math.log(1.5), math.log(3.0))  # of the canaries in cache and in memory: beyond, no line holds
 _STILL = 0.01  # canaries that move by less than 1 % have no slope worth following
+_REACH = 2.0  # so many times as far as canaries moved within blocks, from the 10 to the 90 % quantile, a line is believed
+_OWN_NOISE = math.log(
+    1.1
+)  # what moved by less may be the canary's own noise, which tells nothing of neighbours
 _LEAST_TURNS = 5  # of a block
 # Calm turns are those within 5 % of the 10 % quantile, by each canary; their middle is where the line is read. The
 # quantile itself lies below what was ever calm by the canary's own noise: a line drawn to there overshoots.
@@ -65,9 +69,11 @@ def pseudo_values(
 ) -> dict[int, float]:
     """Return each block's log time at the quiet level, in log nanoseconds, where it has enough turns.
 
-    `above` is how far the session's level lies above that on record: the line is read so much lower.
+    `above` is how far the session's level lies above that on record. In memory the line is read so much lower;
+    in cache not, where a slower clock looks the same: what a case feels of that is the reader's to allow for.
 
-    Their mean is the jack-knifed estimate, and their spread holds that of the slopes.
+    Their mean is the jack-knifed estimate, and their spread holds that of the slopes. Nothing comes out where the
+    canaries' way to there is much longer than they moved within blocks: a slope is known only where they move.
     """
     points = {
         number: kept
@@ -79,10 +85,9 @@ def pseudo_values(
     moments = {number: _moments(kept) for number, kept in points.items()}
     count = len(points)
     every = [point for kept in points.values() for point in kept]
-    calm = (
-        _calm([point[0] for point in every]) - above[0],
-        _calm([point[1] for point in every]) - above[1],
-    )
+    calm = _calm([point[0] for point in every]), _calm([point[1] for point in every]) - above[1]
+    if not all(_is_known(points.values(), kernel, calm[kernel]) for kernel in (0, 1)):
+        return {}
     whole = _at_calm(points, moments, calm)
     found = {}
     for number in points:
@@ -125,6 +130,21 @@ def _at_calm(
         )
         for kept in points.values()
     )
+
+
+def _is_known(blocks: Collection[Sequence[Point]], kernel: int, calm: float) -> bool:
+    """Whether what a canary tells reaches from the blocks down to the calm level.
+
+    Slopes come from within blocks. Neighbours that stay for whole blocks move the middles of those and nothing
+    within, and what they cost a case cannot be told.
+    """
+    middles = [median(point[kernel] for point in points) for points in blocks]
+    within = [
+        point[kernel] - middle for points, middle in zip(blocks, middles, strict=True) for point in points
+    ]
+    moved = quiet.quantile(within, 1 - _QUANTILE) - quiet.quantile(within, _QUANTILE)
+    reach = _REACH * moved if moved > _OWN_NOISE else quiet.NEAR
+    return fmean(middles) - calm <= max(quiet.NEAR, reach)
 
 
 def _calm(loudness: Sequence[float]) -> float:

@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from unetbench import quiet
-from unetbench.records import Result, Session
+from unetbench.records import Result, Session, Turn
 from unetbench.store import Store
 
 
-def levels(store: Store, session: Session, results: Iterable[Result]) -> quiet.Levels | None:
-    """Return a session's quiet level, the lowest on record, and how its canaries moved; None without blocks."""
-    threads = next((str(result.case.threads) for result in results if result.blocks), "")
-    known = {
-        each.identifier: fact[threads]
+def levels(store: Store, session: Session, results: Iterable[Result]) -> dict[int, quiet.Levels]:
+    """Return by threads a session's quiet level and the lowest on record; nothing where it has no blocks."""
+    results = tuple(results)
+    earlier = [
+        store.facts(each.identifier).get(quiet.FACT) or {}
         for each in store.sessions()
-        if not each.machine.differs_from(session.machine)
-        and threads in (fact := store.facts(each.identifier).get(quiet.FACT) or {})
-    }
-    if session.identifier not in known:
-        return None
-    turns = (turn for block in store.blocks(session.identifier) for turn in block.null_turns)
-    return quiet.Levels(known[session.identifier], quiet.lowest(known.values()), quiet.apart(turns))
+        if each.identifier != session.identifier and not each.machine.differs_from(session.machine)
+    ]
+    found = {}
+    for threads in {result.case.threads for result in results if result.blocks}:
+        own = quiet.level(null_turns(store, session, results, threads))
+        if own is not None:
+            on_record = [fact[str(threads)] for fact in earlier if str(threads) in fact]
+            found[threads] = quiet.Levels(own, quiet.lowest([own, *on_record]))
+    return found
+
+
+def null_turns(store: Store, session: Session, results: Iterable[Result], threads: int) -> list[Turn]:
+    """Return the turns of the null runtime in all blocks of a session that were made with so many threads."""
+    numbers = {number for result in results if result.case.threads == threads for number in result.blocks}
+    blocks = store.blocks(session.identifier)
+    return [turn for block in blocks if block.number in numbers for turn in block.null_turns]

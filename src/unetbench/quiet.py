@@ -23,12 +23,13 @@ RECORD_FACTOR = 1.05  # a session within this of the level on record was as quie
 _REACH = (math.log(1.1), math.log(1.5))
 OWN_FACTOR = 1.02  # a case whose level differs more from the null runtime's disturbs its own canary
 
-FACT = "quiet level"  # the name under which a session's is stored: {"threads": 2, "level_ns": [...]}
+FACT = "quiet level"  # the name under which a session's are stored: {"2": [...]}, by threads
 
 Level = tuple[float, ...]  # nanoseconds in cache and in memory before a turn, then after it
 # By how much, in logs, a quiet level in cache and in memory lies above that on record.
 Above = tuple[float, float]
 AT_RECORD: Above = (0.0, 0.0)
+NEAR = math.log(RECORD_FACTOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +38,27 @@ class Levels:
 
     own: Level
     record: Level
-    apart: float  # in logs: how far the session's own memory canaries were from each other
 
     @property
     def above(self) -> Above | None:
         """How far the session lies above the record, before and after turns taken together.
 
-        Nothing where both kernels are within `RECORD_FACTOR`. None where times cannot be brought down by that
-        much: farther than is proved, or, in memory, than the session's own turns were apart, since a slope is
-        known only where canaries move.
+        Nothing where both kernels are within `RECORD_FACTOR`; None where it is farther than bringing times
+        down is proved for.
         """
         cache, memory = (
             max(0.0, fmean(math.log(self.own[place] / self.record[place]) for place in places))
             for places in ((0, 2), (1, 3))
         )
-        near = math.log(RECORD_FACTOR)
-        if max(cache, memory) <= near:
+        if max(cache, memory) <= NEAR:
             return AT_RECORD
-        if cache > _REACH[0] or memory > _REACH[1] or (memory > near and memory > self.apart):
+        if cache > _REACH[0] or memory > _REACH[1]:
             return None
         return cache, memory
 
     def beside(self, other: Levels) -> Levels:
         """Return the same beside the record of both, for two stores of one machine."""
         return replace(self, record=lowest((self.record, other.record)))
-
-
-def apart(turns: Iterable[Turn]) -> float:
-    """Return how far the memory canaries of turns are from each other, from the 10 to the 90 % quantile, in logs."""
-    memory = [math.log(turn.before_ns[1]) for turn in turns]
-    return _quantile(memory, 1 - QUIET_QUANTILE) - _quantile(memory, QUIET_QUANTILE) if memory else 0.0
 
 
 def level(turns: Iterable[Turn]) -> Level | None:
@@ -78,7 +70,7 @@ def level(turns: Iterable[Turn]) -> Level | None:
     readings = [_readings(turn) for turn in turns]
     if not readings:
         return None
-    return tuple(_quantile(values, QUIET_QUANTILE) for values in zip(*readings, strict=True))
+    return tuple(quantile(values, QUIET_QUANTILE) for values in zip(*readings, strict=True))
 
 
 def is_quiet(turn: Turn, quiet: Level, factor: float = FACTOR) -> bool:
@@ -140,7 +132,8 @@ def _readings(turn: Turn) -> tuple[int, ...]:
     return (*turn.before_ns, *turn.after_ns)
 
 
-def _quantile(values: Sequence[float], share: float) -> float:
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value that a share of them lies below, between neighbours on a line."""
     ordered = sorted(values)
     place = share * (len(ordered) - 1)
     below = int(place)

@@ -50,7 +50,7 @@ class Pair:
     verdict: Word = "not decided"  # of the first against the second
     detectable: float | None = None  # the relative difference that would be found 4 times in 5
     state: State = ""
-    adjusted: bool = False  # quiet runs were too few: all runs, brought to the quiet level by their canaries
+    adjusted: bool = False  # not by the gate: all runs, brought to the quiet level by their canaries
 
     @property
     def settled(self) -> bool:
@@ -71,7 +71,7 @@ class Steady:
     quiet_share: float
     dropped_turns: int  # leading turns of each block that were still warming up
     unsteady: bool
-    adjusted: bool = False  # quiet runs were too few: all runs, brought to the quiet level by their canaries
+    adjusted: bool = False  # not by the gate: all runs, brought to the quiet level by their canaries
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Logs:
 
     values: Sequence[float]
     moved: float | None = None  # by bringing all runs to the quiet level; None where they are quiet runs
-    clock: float = 0.0  # how far their session's canary in cache lies above the record
+    cache: float = 0.0  # how far their session's canary in cache lies above the record
 
     @property
     def error(self) -> float:
@@ -92,9 +92,10 @@ class Logs:
     def doubt(self) -> float:
         """How wrong their mean may be however many they are.
 
-        Of a slower clock a case feels between nothing and all of it, which no session can tell.
+        Of what slows the canary in cache, a clock or neighbours there, a case feels between nothing and all of
+        it, which no session can tell.
         """
-        return MOVED_WRONGLY * abs(self.moved or 0.0) + self.clock
+        return MOVED_WRONGLY * abs(self.moved or 0.0) + self.cache
 
     def half_width(self, alpha: float) -> float:
         """Half of the interval, the t interval over blocks and the doubt, that errs with that probability."""
@@ -224,7 +225,7 @@ def _of_blocks(sample: Sample, by_block: Mapping[int, float], seen: Seen) -> Log
     logs = tuple(by_block.values())
     adjusted = by_block is not seen.quiet_log
     moved = fmean(logs) - fmean(seen.every_log.values()) if adjusted else None
-    return Logs(logs, moved, clock=sample.above[0])
+    return Logs(logs, moved, cache=sample.above[0])
 
 
 def _quiet_logs(sample: Sample, numbers: tuple[int, ...], seen: Seen) -> Mapping[int, float]:
@@ -312,5 +313,5 @@ def _logs(
     too_few = len(gated) < _gate_needs(len(used)) and len(moved) >= LEAST_BLOCKS
     if moved and (too_few or any(first.above)):
         every = fmean(_differences(a.every_log, b.every_log, used))
-        return Logs(moved, fmean(moved) - every, clock=first.above[0]), moved
+        return Logs(moved, fmean(moved) - every, cache=first.above[0]), moved
     return Logs(() if any(first.above) else gated), moved

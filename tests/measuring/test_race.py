@@ -33,6 +33,7 @@ def _raced(
     block_s: float = 10.0,
     alone: dict[Case, Result] | None = None,
     machine: Machine | None = None,
+    **options: Any,
 ) -> tuple[Race, dict[Case, dict[int, list[Turn]]]]:
     """Race to the end on a simulated machine."""
     now = [0.0]
@@ -45,6 +46,7 @@ def _raced(
         alone=alone or {each: _result(each) for each in turned},
         deadline=deadline,
         clock=lambda: now[0],
+        **options,
     )
     random = Random(1)
     while step := race.next_group():
@@ -83,6 +85,11 @@ def test_clear_cases_stop_at_the_first_look_and_contenders_go_on() -> None:
     assert len(clear[EAGER]) == 8
     _, close = _raced(pair, {EAGER: 1.012, COMPILED: 1.0}, machine=Machine(process=0.02))
     assert len(close[EAGER]) == 20
+
+
+def test_where_nothing_can_be_stated_nothing_is_settled() -> None:
+    _, turned = _raced(((EAGER, COMPILED),), {EAGER: 2.0, COMPILED: 1.0}, above=lambda: None)
+    assert len(turned[EAGER]) == 20
 
 
 def test_every_group_has_its_turn_before_any_has_two() -> None:

@@ -88,7 +88,7 @@ def test_before_the_first_look_there_is_no_rank_and_no_verdict() -> None:
 
 def test_on_a_machine_that_was_never_quiet_nothing_is_decided() -> None:
     results = _results()
-    said = standings(results, LOOKS, above=None)
+    said = standings(results, LOOKS, above={2: None})
     assert (said.stated, said.decided) == (3, 0)
     assert {row.verdict for row in rows(results, said)} == {"", "not quiet"}
 
@@ -133,8 +133,8 @@ def test_two_machines_compare_ratios_to_the_reference_only() -> None:
 
 def test_what_report_does_not_state_compare_does_not_either() -> None:
     side = _side(_results())
-    far = quiet.Levels((1000.0, 3000.0) * 2, (1000.0, 1000.0) * 2, 0.1)
-    loud = comparison.Side(session=side.session, results=side.results, levels=far)
+    far = quiet.Levels((1000.0, 3000.0) * 2, (1000.0, 1000.0) * 2)
+    loud = comparison.Side(session=side.session, results=side.results, levels={2: far})
     (told,) = comparison.recipes(loud, EAGER.recipe, COMPILED.recipe)
     assert told.pair.verdict == "not decided"
     assert told.reason == "not quiet"

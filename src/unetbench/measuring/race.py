@@ -93,8 +93,8 @@ class Race:
     deadline: float | None = None
     clock: Callable[[], float] = time.monotonic
     seed: int = 0
-    # How far from the level on record this session is.
-    above: Callable[[], quiet.Above] = lambda: quiet.AT_RECORD
+    # How far from the level on record this session is; None: too far, as long as it is.
+    above: Callable[[], quiet.Above | None] = lambda: quiet.AT_RECORD
     cut_short: bool = False  # the time was up before all was settled
     _waiting: list[Group] = field(default_factory=list)
     _racing: list[Group] = field(default_factory=list)
@@ -210,6 +210,8 @@ class Race:
         if not at_look:
             return dict(made)
         above = self.above()
+        if above is None:
+            return dict(made)  # nothing can be stated, so that nothing is settled
         samples = {
             case: Sample(self.turned[case], above)
             for case in dict.fromkeys(case for group in self._racing for case in group)

@@ -6,15 +6,14 @@ It imports no torch, knows no process and prints nothing: tests drive it with a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from unetbench import quiet
+from unetbench import levels, quiet
 from unetbench.errors import StoreError, WorkerLost
 from unetbench.keys import digest
-from unetbench.levels import levels
 from unetbench.measuring import halving
 from unetbench.measuring.block import measure
 from unetbench.measuring.launch import Worker
@@ -77,7 +76,7 @@ class Sweep:
     halving: bool = False  # the slower half of a group leaves at each rung
     memory_bytes: int = 1 << 62  # granted to all processes of a block
     _spent_s: dict[str, list[float]] = field(default_factory=dict)
-    _null_turns: list[Turn] = field(default_factory=list)
+    _null_turns: dict[int, list[Turn]] = field(default_factory=dict)  # of the session, by threads
 
     def run(self, deadline: float | None = None) -> bool:
         """Measure every case that has no result yet, in order; each is stored before it is reported.
@@ -118,7 +117,7 @@ class Sweep:
             deadline=deadline,
             clock=self.clock,
             seed=self.session.identifier,
-            above=lambda: self._above(results.values()),
+            above=lambda: self._above(self.cases[0].threads),
         )
         if self.halving:
             for group in racing:
@@ -199,18 +198,23 @@ class Sweep:
         return failure
 
     def _note_quiet_level(self, threads: int, turns: Sequence[Turn]) -> None:
-        """Keep how quiet the machine was at its quietest; after each block, since a run may be killed."""
-        self._null_turns.extend(turns)
+        """Keep how quiet the session was for those to come; after each block, since a run may be killed."""
         session = self.session.identifier
-        known = self.store.facts(session).get(quiet.FACT, {})
-        earlier = [known[str(threads)]] if str(threads) in known else []
-        if now := quiet.level(self._null_turns):
-            self.store.note(session, quiet.FACT, known | {str(threads): quiet.lowest([*earlier, now])})
+        if threads not in self._null_turns:
+            known = self.store.results(session)
+            self._null_turns[threads] = levels.null_turns(self.store, self.session, known, threads)
+        else:
+            self._null_turns[threads].extend(turns)
+        if now := quiet.level(self._null_turns[threads]):
+            self.store.note(
+                session, quiet.FACT, self.store.facts(session).get(quiet.FACT, {}) | {str(threads): now}
+            )
 
-    def _above(self, results: Iterable[Result]) -> quiet.Above:
-        """How far above the level on record this session is; nothing where it is too far to state anything."""
-        known = levels(self.store, self.session, results)
-        return quiet.AT_RECORD if known is None else known.above or quiet.AT_RECORD
+    def _above(self, threads: int) -> quiet.Above | None:
+        """How far above the level on record this session is; None where it is too far to state anything."""
+        session = self.session
+        known = levels.levels(self.store, session, self.store.results(session.identifier)).get(threads)
+        return quiet.AT_RECORD if known is None else known.above
 
     def expected_s(self, case: Case) -> float:
         """Return how long a case is likely to take: the mean of those before it with its runtime."""

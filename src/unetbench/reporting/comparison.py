@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unetbench import quiet, verdicts
 from unetbench.errors import BadInput
 from unetbench.levels import levels
 from unetbench.records import REFERENCE, Case, Recipe, Result, Session
+from unetbench.reporting.standing import too_loud
 from unetbench.samples import LEAST_BLOCKS, Sample
 from unetbench.store import reading
 
@@ -35,12 +36,12 @@ class Side:
 
     session: Session
     results: tuple[Result, ...]
-    levels: quiet.Levels | None = None  # how quiet it was, where it has blocks
+    levels: Mapping[int, quiet.Levels] = field(default_factory=dict)  # how quiet it was, by threads
 
-    @property
-    def above(self) -> quiet.Above | None:
-        """How far above the record it was; None: too far, so that it states nothing."""
-        return quiet.AT_RECORD if self.levels is None else self.levels.above
+    def above(self, case: Case) -> quiet.Above | None:
+        """How far above the record a case was measured; None: too far, so that nothing is stated of it."""
+        known = self.levels.get(case.threads)
+        return quiet.AT_RECORD if known is None else known.above
 
     @property
     def looks(self) -> verdicts.Looks:
@@ -50,7 +51,7 @@ class Side:
     def samples(self) -> dict[Case, Sample]:
         """The blocks of each case that is steady."""
         found = {
-            result.case: Sample(result.turns, self.above or quiet.AT_RECORD)
+            result.case: Sample(result.turns, self.above(result.case) or quiet.AT_RECORD)
             for result in self.results
             if result.failure is None and result.blocks
         }
@@ -131,7 +132,8 @@ def recipes(side: Side, first: Recipe, second: Recipe) -> Iterator[Compared]:
         )
     for case, other in both:
         pair = verdicts.pair(samples[case], samples[other], pairs=len(both), looks=side.looks)
-        pair = _unless_loud(pair, side)
+        if side.above(case) is None:
+            pair = too_loud(pair)
         yield Compared(name=_place(case), pair=pair, relative=False, reason=_why(pair))
 
 
@@ -143,11 +145,12 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
     for side in (first, second):
         _refuse_quick(side)
     differing = first.session.machine.differs_from(second.session.machine)
-    levels = (first.levels, second.levels)
-    if not differing and levels[0] and levels[1]:
+    if not differing:
         # What was quiet in one store may have been loud in the other: both are brought to the quieter.
-        first = replace(first, levels=levels[0].beside(levels[1]))
-        second = replace(second, levels=levels[1].beside(levels[0]))
+        first, second = (
+            replace(one, levels={n: own.beside(other.levels.get(n, own)) for n, own in one.levels.items()})
+            for one, other in ((first, second), (second, first))
+        )
     a, b = first.samples, second.samples
     cases = [case for case in a if case in b and not (differing and case.recipe == REFERENCE)]
     if not cases:
@@ -160,7 +163,9 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
             logs = _to_reference(a, case, first.looks), _to_reference(b, case, second.looks)
         else:
             logs = verdicts.quiet_logs(a[case], first.looks), verdicts.quiet_logs(b[case], second.looks)
-        pair = _unless_loud(_unpaired(logs[0], logs[1], pairs=len(cases)), first, second)
+        pair = _unpaired(logs[0], logs[1], pairs=len(cases))
+        if None in (first.above(case), second.above(case)):
+            pair = too_loud(pair)
         yield Compared(
             name=f"{_place(case)} {case.recipe}", pair=pair, relative=bool(differing), reason=_why(pair)
         )
@@ -184,13 +189,6 @@ def _unpaired(first: verdicts.Logs, second: verdicts.Logs, *, pairs: int) -> ver
     if min(len(first.values), len(second.values)) < LEAST_BLOCKS:
         return verdicts.Pair()
     return verdicts.unpaired(first, second, alpha=verdicts.LOOKS[0][1] / pairs)
-
-
-def _unless_loud(pair: verdicts.Pair, *sides: Side) -> verdicts.Pair:
-    """On a machine that was too far from quiet nothing is decided."""
-    if all(side.above is not None for side in sides):
-        return pair
-    return replace(pair, verdict="not decided", state="not quiet")
 
 
 def _why(pair: verdicts.Pair) -> str:

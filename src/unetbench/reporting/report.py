@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from unetbench.reporting import ablation, attribution, files, limits_page
 from unetbench.reporting import certificate as certificates
 from unetbench.reporting.attribution import NOTHING, Limits
 from unetbench.reporting.rows import Row, fastest_per_network, rows
-from unetbench.reporting.standing import NONE, Standings, of_session
+from unetbench.reporting.standing import NONE, Aboves, Standings, of_session
 from unetbench.reporting.table import several_recipes, shown_columns
 from unetbench.store import Store
 
@@ -35,7 +35,9 @@ class Report:
     rows: tuple[Row, ...]
     earlier_sessions: int
     said: Standings = NONE
-    above: quiet.Above | None = quiet.AT_RECORD  # the level on record; None: too far, nothing is stated
+    above: Aboves = field(
+        default_factory=dict
+    )  # the level on record, by threads; None: too far, nothing is stated
     own_canaries: tuple[str, ...] = ()  # cases whose canaries read otherwise than those of the null runtime
     keeps_denormals: tuple[str, ...] = ()  # cases some of whose threads do not flush them
     limits: Limits = NOTHING  # of the machine, and where the time of the fastest goes
@@ -104,28 +106,30 @@ class Report:
 
     def _blocks_note(self) -> str:
         """What intervals, ranks and verdicts mean here, and how many there are."""
-        if not self.said.cases:
-            return "No paired block yet: times are of one process each, and no verdict is stated."
-        if self.above is None:
+        if None in self.above.values():
             return (
                 "Not quiet: even the quietest canaries of this session are slower than this machine's on record, "
-                "by more than can be told from their effect within it, so no verdict is stated; run it again when "
-                "the machine is quieter."
+                "by more than can be taken off, so no verdict is stated; run it again when the machine is quieter."
+            )
+        if not self.said.cases:
+            return (
+                "No case has paired blocks enough: times are of one process each, and no verdict is stated."
             )
         adjusted = sum(bool(row.adjusted) for row in self.rows)
         rarely = (
             f"Quiet runs were too few for {adjusted} of the rows: all runs of those count, brought to the quiet "
             "level by their canaries. "
         )
-        if any(self.above):
-            cache, memory = (math.expm1(far) for far in self.above)
+        farthest = max(filter(None, self.above.values()), default=quiet.AT_RECORD)
+        if any(farthest):
+            cache, memory = (math.expm1(far) for far in farthest)
             rarely = (
                 f"This session was never as quiet as the machine's quietest on record (canaries {cache:.0%} slower in "
                 f"cache and {memory:.0%} in memory): all runs count, brought to the record; intervals allow for it. "
             )
         return (
             f"Times are of the machine without its neighbours, by canaries; 99 % intervals over blocks. "
-            f"{rarely if adjusted or any(self.above) else ''}{self.said.decided} of {self.said.stated} pairs are decided: all verdicts, ranks and "
+            f"{rarely if adjusted or any(farthest) else ''}{self.said.decided} of {self.said.stated} pairs are decided: all verdicts, ranks and "
             "speed-up intervals hold together at 99 %, in this session. Tied rows share their ranks."
         )
 

@@ -5,9 +5,10 @@ Ranks come from verdicts only: a row is behind those that are faster beyond doub
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from types import MappingProxyType
 
 from unetbench import quiet as quietness
 from unetbench import verdicts
@@ -17,6 +18,7 @@ from unetbench.samples import Sample
 from unetbench.store import Store
 
 Pairs = Mapping[tuple[str, str], verdicts.Pair]  # by the keys of both
+Aboves = Mapping[int, quietness.Above | None]  # by threads: how far above the level on record; None: too far
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +58,16 @@ NONE = Standings(cases={})
 
 
 def standings(
-    results: Sequence[Result], looks: verdicts.Looks, *, above: quietness.Above | None = quietness.AT_RECORD
+    results: Sequence[Result], looks: verdicts.Looks, *, above: Aboves = MappingProxyType({})
 ) -> Standings:
     """Return what blocks say of one session's results; cases without usable blocks are not in it.
 
-    Every pair of the table is stated, so α is divided by their number. `above` is how far the session lies above
-    the level on record; where that is too far to be brought down, None, nothing is decided.
+    Every pair of the table is stated, so α is divided by their number. Of cases that were measured too far above
+    the level on record nothing is decided.
     """
+    far = {result.key: above.get(result.case.threads, quietness.AT_RECORD) for result in results}
     samples = {
-        result.key: Sample(result.turns, above or quietness.AT_RECORD)
+        result.key: Sample(result.turns, far[result.key] or quietness.AT_RECORD)
         for result in results
         if result.blocks and result.failure is None
     }
@@ -75,7 +78,10 @@ def standings(
     compared = {key: samples[key] for key, time in times.items() if not time.unsteady}
     # All that had blocks count, those too that left early or gave no time: whoever is left was chosen among them.
     stated = verdicts.pairs_stated(sum(bool(result.blocks) for result in results))
-    pairs = _pairs(compared, stated, looks, above is not None)
+    pairs = {
+        key: pair if all(far[each] is not None for each in key) else too_loud(pair)
+        for key, pair in _pairs(compared, stated, looks)
+    }
     case_of = {result.key: result.case for result in results}
     key_of = {case_of[key]: key for key in times}
     found = {
@@ -87,19 +93,21 @@ def standings(
     return Standings(
         cases=_ranked(found, pairs),
         pairs=pairs,
-        stated=len(pairs),
+        stated=stated,
         decided=sum(pair.verdict != "not decided" for pair in pairs.values()),
     )
 
 
-def _pairs(samples: Mapping[str, Sample], stated: int, looks: verdicts.Looks, quiet: bool) -> Pairs:
-    said = {
-        (a, b): verdicts.pair(samples[a], samples[b], pairs=stated, looks=looks)
-        for a, b in combinations(samples, 2)
-    }
-    if quiet:
-        return said
-    return {key: replace(pair, verdict="not decided", state="not quiet") for key, pair in said.items()}
+def _pairs(
+    samples: Mapping[str, Sample], stated: int, looks: verdicts.Looks
+) -> Iterator[tuple[tuple[str, str], verdicts.Pair]]:
+    for a, b in combinations(samples, 2):
+        yield (a, b), verdicts.pair(samples[a], samples[b], pairs=stated, looks=looks)
+
+
+def too_loud(pair: verdicts.Pair) -> verdicts.Pair:
+    """Return what is left of a pair that was measured too far above the level on record: no verdict."""
+    return replace(pair, verdict="not decided", state="not quiet")
 
 
 def _against(key: str, reference: str | None, pairs: Pairs) -> verdicts.Pair | None:
@@ -111,15 +119,9 @@ def _against(key: str, reference: str | None, pairs: Pairs) -> verdicts.Pair | N
     return swapped(pairs[reference, key]) if (reference, key) in pairs else None
 
 
-def of_session(
-    store: Store, session: Session, results: Sequence[Result]
-) -> tuple[Standings, quietness.Above | None]:
-    """Return what a stored session's blocks say, and how far above the record they were made.
-
-    None where that is too far to be brought down: the session was not quiet and states nothing.
-    """
-    known = levels(store, session, results)
-    above = quietness.AT_RECORD if known is None else known.above
+def of_session(store: Store, session: Session, results: Sequence[Result]) -> tuple[Standings, Aboves]:
+    """Return what a stored session's blocks say, and how far above the record they were made."""
+    above = {threads: known.above for threads, known in levels(store, session, results).items()}
     return standings(results, verdicts.LOOKS_OF.get(session.preset, ()), above=above), above
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -29,12 +28,20 @@ def set_threads(threads: int) -> None:
 
 
 def check_huge_pages(options: Mapping[str, str]) -> None:
-    """Refuse the option where torch was not told before it took its first memory.
+    """Refuse the option where the process was not started with what torch reads when it first takes memory.
 
     Raises: BadInput.
     """
-    if options.get("hugepages") == "1" and os.environ.get(_HUGE_PAGES) != "1":
+    if options.get("hugepages") == "1" and f"{_HUGE_PAGES}=1".encode() not in _started_with():
         raise BadInput(f"hugepages=1 needs a process that was started with {_HUGE_PAGES}=1: start Python so.")
+
+
+def _started_with() -> list[bytes]:
+    """The variables that this process had when it began: setting one later tells torch nothing."""
+    try:
+        return Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _huge_bytes() -> str:

@@ -95,7 +95,7 @@ def _source(each: Source, machine: str) -> dict[str, Any]:
         "session": session.identifier,
         "machine": machine,
         "preset": session.preset,
-        "verdicts": bool(each.report.said.pairs) and each.report.above is not None,
+        "verdicts": bool(each.report.said.pairs) and None not in each.report.above.values(),
         "started": session.started_utc,
         "title": each.report.title,
         "conditions": each.report.conditions(),

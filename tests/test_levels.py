@@ -1,0 +1,153 @@
+"""A session beside the quietest on record, from what is stored to what is said of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+from benchmarks.selftest.simulated import Machine, Simulated, blocks
+
+from tests.measuring.test_schedule import Watcher
+from tests.samples import case, machine, measurement
+from unetbench import levels
+from unetbench.measuring.preset import STANDARD
+from unetbench.measuring.schedule import Sweep
+from unetbench.records import Block, Result, Session, Turn
+from unetbench.reporting import comparison
+from unetbench.reporting.report import Report, report
+from unetbench.store import Store, reading, writing
+
+EAGER, COMPILED = (case(recipe=recipe, threads=1) for recipe in ("torch_eager/fp32", "torch_compile/fp32"))
+CASES = {EAGER: Simulated(ratio=1.3, memory_sensitivity=0.1), COMPILED: Simulated(memory_sensitivity=0.3)}
+NULL = Simulated()
+FAR = math.log(1.35)
+
+
+def _louder(turns: list[Turn], memory: float, time: float) -> tuple[Turn, ...]:
+    """The same turns beside neighbours in memory that never leave."""
+    return tuple(
+        replace(
+            turn,
+            before_ns=(turn.before_ns[0], round(turn.before_ns[1] * math.exp(memory))),
+            after_ns=(turn.after_ns[0], round(turn.after_ns[1] * math.exp(memory))),
+            run_ns=tuple(round(ns * math.exp(time * memory)) for ns in turn.run_ns),
+        )
+        for turn in turns
+    )
+
+
+def _sweep(store: Store, session: Session) -> Sweep:
+    return Sweep(
+        cases=tuple(CASES), store=store, session=session, preset=STANDARD, images=(), work=store.path.parent,
+        cache=store.path.parent, start_worker=lambda *_: pytest.fail("nothing is run"),
+        observer=Watcher(store.path),
+    )  # fmt: skip
+
+
+def _measured(store: Store, *, far: float = 0.0, threads: int = 1) -> Sweep:
+    """A session of twelve paired blocks in the store, with what the sweep notes of its quiet level.
+
+    All have the same chance: they differ by what makes one louder alone. How far chance parts them besides is
+    for `benchmarks/selftest/coverage.py` to tell.
+    """
+    session = store.open_session(machine(), preset="standard", images="x", command=["run"], fresh=True)
+    sweep = _sweep(store, session)
+    busy = Machine(memory=(0.5, 0.35), turns=12)
+    *made, null = blocks(Random(1), [*CASES.values(), NULL], busy, 12)
+    for of in CASES:
+        store.append(session.identifier, replace(of, threads=threads), measurement(100.0))
+    for number in null:
+        outcomes = {
+            replace(of, threads=threads): measurement(
+                100.0, turns=_louder(turns[number], far, feels.memory_sensitivity), block=number
+            )
+            for (of, feels), turns in zip(CASES.items(), made, strict=True)
+        }
+        shared = Block(
+            group=EAGER.network_key(), number=number, seed=1,
+            null_turns=_louder(null[number], far, 0.0), pss_bytes=None, ready_s=(),
+        )  # fmt: skip
+        store.append_block(session.identifier, shared, outcomes, {})
+        sweep._note_quiet_level(threads, shared.null_turns)
+    return sweep
+
+
+def _report(path: Path) -> Report:
+    with reading(path) as store:
+        return report(store)
+
+
+def test_the_only_session_is_the_record(tmp_path: Path) -> None:
+    with writing(tmp_path / "a.sqlite") as store:
+        assert _measured(store)._above(1) == (0.0, 0.0)
+    assert "never as quiet" not in " ".join(_report(tmp_path / "a.sqlite").notes())
+
+
+def test_race_and_report_bring_a_louder_session_to_the_record(tmp_path: Path) -> None:
+    with writing(tmp_path / "a.sqlite") as store:
+        _measured(store)
+        above = _measured(store, far=FAR)._above(1)
+    assert above is not None
+    assert above == pytest.approx((0.0, FAR), abs=0.001)
+    told = _report(tmp_path / "a.sqlite")
+    assert told.above == {1: above}
+    assert "in memory): all runs count, brought to the record" in " ".join(told.notes())
+    (pair,) = told.said.pairs.values()
+    assert pair.adjusted
+    assert pair.low is not None and pair.high is not None
+    assert pair.low < 1 / 1.3 < pair.high
+
+
+def test_too_loud_a_session_says_so_and_settles_nothing(tmp_path: Path) -> None:
+    with writing(tmp_path / "a.sqlite") as store:
+        _measured(store)
+        assert _measured(store, far=math.log(1.8))._above(1) is None
+    told = _report(tmp_path / "a.sqlite")
+    assert "Not quiet" in " ".join(told.notes())
+    assert {pair.verdict for pair in told.said.pairs.values()} == {"not decided"}
+
+
+def test_other_threads_are_another_record(tmp_path: Path) -> None:
+    """Canaries run on as many threads as the cases: two read otherwise than one."""
+    with writing(tmp_path / "a.sqlite") as store:
+        _measured(store)
+        sweep = _measured(store, far=FAR, threads=2)
+        assert sweep._above(2) == (0.0, 0.0)
+        found = store.results(sweep.session.identifier)
+        assert len(levels.null_turns(store, sweep.session, found, 2)) == 12 * 12
+        assert levels.null_turns(store, sweep.session, found, 1) == []
+
+
+def test_a_session_that_goes_on_keeps_its_level(tmp_path: Path) -> None:
+    with writing(tmp_path / "a.sqlite") as store:
+        first = _measured(store)
+        noted = store.facts(first.session.identifier)
+        resumed = _sweep(store, first.session)
+        resumed._note_quiet_level(1, ())
+        assert store.facts(first.session.identifier) == noted
+
+
+def test_compare_brings_two_stores_of_one_machine_to_the_lower_record(tmp_path: Path) -> None:
+    for name, far in (("a", 0.0), ("b", FAR)):
+        with writing(tmp_path / f"{name}.sqlite") as store:
+            _measured(store, far=far)
+    quiet, loud = (comparison.side(str(tmp_path / f"{name}.sqlite")) for name in "ab")
+    assert loud.above(EAGER) == (0.0, 0.0), "by itself it is the record"
+    told = {each.name.split()[-1]: each.pair for each in comparison.stores(quiet, loud)}
+    assert all(pair.adjusted for pair in told.values())
+    for name, of in (("torch_eager/fp32", EAGER), ("torch_compile/fp32", COMPILED)):
+        pair = told[name]
+        assert pair.low is not None and pair.high is not None and pair.ratio is not None
+        assert pair.low < 1.0 < pair.high, "the same machine, but for its neighbours"
+        felt = CASES[of].memory_sensitivity * FAR
+        assert abs(math.log(pair.ratio)) < 0.35 * felt, "most of what they cost is taken off"
+
+
+def test_results_without_blocks_have_no_level(tmp_path: Path) -> None:
+    with writing(tmp_path / "a.sqlite") as store:
+        session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+        alone = Result(case=EAGER, session=session.identifier, measurements=(measurement(),))
+        assert levels.levels(store, session, [alone]) == {}
