@@ -114,8 +114,8 @@ def test_constraints_that_fail_together_each_say_how_near_they_come() -> None:
 def test_exactness_and_encoders_are_constraints_too() -> None:
     found = [candidate("resnet18", 10, measured_class="approximate"), candidate("mobileone_s0", 20)]
     assert _names(advice(found, constraints(exact_only=True), same=0.5).ranked) == ["mobileone_s0"]
-    assert _names(advice(found, constraints(encoder="resnet*"), same=0.5).ranked) == ["resnet18"]
-    told = advice(found, constraints(encoder="vgg*"), same=0.5)
+    assert _names(advice(found, constraints(encoders=["resnet*"]), same=0.5).ranked) == ["resnet18"]
+    told = advice(found, constraints(encoders=["vgg*"]), same=0.5)
     assert (told.shortfalls[0].alone, told.shortfalls[0].best) == (True, None)
 
 

@@ -69,10 +69,10 @@ def test_bad_options_of_run(
 
 
 def test_bad_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "invalid choice" in _error(capsys, "rum")
+    assert "did you mean run?" in _error(capsys, "rum")
     assert "required" in _error(capsys)
     assert "cannot be read" in _error(capsys, "run", str(tmp_path / "nowhere"))
-    assert "run the suite first" in _error(capsys, "report", str(tmp_path))
+    assert "measure first" in _error(capsys, "report", str(tmp_path))
     assert "did you mean decoders" in _error(capsys, "list", "decoder")
     assert "wider pattern" in _error(capsys, "list", "encoders", "nothing*")
 

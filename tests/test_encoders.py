@@ -94,7 +94,14 @@ def test_a_pyramid_that_is_not_understood(levels: str) -> None:
 
 
 def test_nothing_found_says_what_was_asked() -> None:
-    with pytest.raises(BadInput, match=r"'resnet\*' --max-params 1000 --pyramid 4…32.*wider pattern"):
+    with pytest.raises(BadInput, match=r"did you mean mobilenet\*"):
+        encoders.matching("mobilnet*")
+    assert [each.name for each in encoders.matching("mobilenetv4_conv_small.e2400_r224_in1k")] == [
+        "mobilenetv4_conv_small"
+    ]
+    with pytest.raises(
+        BadInput, match=r"'resnet\*' --max-params 1000 --pyramid 4…32.*the pattern alone matches some"
+    ):
         encoders.matching("resnet*", most_parameters=1000, levels="4…32")
 
 

@@ -140,7 +140,7 @@ def test_damage_is_found_on_opening(path: Path) -> None:
 
 
 def test_there_is_nothing_to_read_where_nothing_was_run(path: Path) -> None:
-    with pytest.raises(StoreError, match="run the suite first"), reading(path):
+    with pytest.raises(StoreError, match="measure first"), reading(path):
         pass
     assert not path.exists()
     with writing(path):

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import unetbench
 from figures import machine_named
 from rich.progress import track
 
+import unetbench
 from unetbench.reporting.files import write_text
 from unetbench.verdicts import Pair
 

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unetbench.errors import BadInput
+
 if TYPE_CHECKING:
     from unetbench.quality import Source
 
@@ -19,6 +21,10 @@ def advise(options: Namespace, given: Sequence[str], write: Write) -> int:
     from unetbench import machine, quality
     from unetbench.reporting import advice
 
+    if options.budget is None and (options.threads or options.images):
+        raise BadInput(
+            "--threads and --images are for what is measured: they go with --budget, such as --budget 15m."
+        )
     known = quality.published if options.quality is None else quality.from_csv(options.quality)
     asked = advice.asked(options.size, options.classes, options.percentile)
     limits = (options.max_latency, options.max_memory, options.max_size, options.exact_only, options.encoder)

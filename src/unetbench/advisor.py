@@ -92,7 +92,7 @@ def constraints(
     max_memory_mb: float | None = None,
     max_size_mb: float | None = None,
     exact_only: bool = False,
-    encoder: str | None = None,
+    encoders: Sequence[str] = (),
 ) -> tuple[Constraint, ...]:
     """Return the constraints that were given."""
     found = [
@@ -108,10 +108,11 @@ def constraints(
                 value=lambda c: c.row.relative_error or 0.0,
             )
         )
-    if encoder is not None:
-        pattern = encoder
-        met = f"--encoder {pattern!r}"
-        found.append(Constraint(option=met, met=lambda c: fnmatchcase(c.row.encoder, pattern)))
+    if encoders:
+        option = " ".join(f"--encoder {pattern!r}" for pattern in encoders)
+        found.append(
+            Constraint(option=option, met=lambda c: any(fnmatchcase(c.row.encoder, p) for p in encoders))
+        )
     return tuple(constraint for constraint in found if constraint is not None)
 
 

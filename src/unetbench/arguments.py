@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any, NoReturn
 
 from unetbench import __version__, amounts
-from unetbench.errors import BadInput
+from unetbench.errors import BadInput, unknown
 
 _DESCRIPTION = """Measure segmentation networks on this machine, truthfully.
 
@@ -27,7 +28,23 @@ class _Parser(ArgumentParser):
     """One line for what was wrong, with the next step."""
 
     def error(self, message: str) -> NoReturn:
+        mistyped = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if mistyped:
+            raise unknown(
+                "command", mistyped[1], re.findall(r"\w+", mistyped[2]), f"`{self.prog} --help` tells more."
+            )
         raise BadInput(f"{message}: `{self.prog} --help` shows what is accepted.")
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """The same, but that what a command does not know is that command's error, with the nearest option."""
+        read, rest = super().parse_known_args(args, namespace)
+        if rest and self._subparsers is None:
+            option = next((each for each in rest if each.startswith("-")), None)
+            if option is None:
+                self.error(f"unrecognized arguments: {' '.join(rest)}")
+            options = [text for text in self._option_string_actions if text.startswith("--")]
+            raise unknown("option", option.partition("=")[0], options, f"`{self.prog} --help` tells more.")
+        return read, rest
 
 
 def parser() -> ArgumentParser:
@@ -38,16 +55,17 @@ def parser() -> ArgumentParser:
 
     run = commands.add_parser("run", help="measure a suite, show the table, write the files")
     run.add_argument("suite", type=Path, help="a folder with a suite.toml, or such a file")
-    for axis, what in (
-        ("encoder", "a timm model"),
-        ("decoder", "a decoder"),
-        ("network", "encoder/decoder, or a whole network as unet_2015 or smp.unet[resnet18]"),
-        ("recipe", "runtime/precision+rewrite"),
-        ("size", "N or HxW, in pixels"),
-    ):
+    for axis, what, replaced in (
+        ("encoder", "a timm model", "the suite's encoders and networks"),
+        ("decoder", "a decoder of the encoders", "the suite's"),
+        ("network", "encoder/decoder, or a whole network as unet_2015 or smp.unet[resnet18]",
+         "the suite's encoders and networks"),
+        ("recipe", "runtime/precision+rewrite", "the suite's"),
+        ("size", "N or HxW, in pixels", "the suite's"),
+    ):  # fmt: skip
         run.add_argument(
             f"--{axis}", action="append", default=[], metavar=axis.upper(),
-            help=f"{what}; repeatable, replaces the suite's",
+            help=f"{what}; repeatable, replaces {replaced}",
         )  # fmt: skip
     run.add_argument("--batch", type=amounts.positive, help="images a run")
     run.add_argument("--classes", type=amounts.positive, help="classes of the head")
@@ -89,12 +107,18 @@ def parser() -> ArgumentParser:
     )
 
     report = commands.add_parser("report", help="show what was measured")
-    report.add_argument("suite", type=Path, nargs="?", default=Path(), help="the suite that was run")
+    report.add_argument(
+        "suite", type=Path, nargs="?", default=Path(), help="the suite that was run, or a file of results"
+    )
     report.add_argument("--session", type=int, metavar="N", help="an earlier session (default: the latest)")
-    report.add_argument("--fastest", action="store_true", help="one row a network: its fastest recipe")
-    report.add_argument("--case", metavar="NAME", help="everything about one case: its proof and its costs")
-    report.add_argument("--html", type=Path, metavar="FILE", help="one page to look at, of all stores named")
-    report.add_argument("--parquet", type=Path, metavar="FILE", help="the rows as Parquet, conditions within")
+    forms = report.add_mutually_exclusive_group()
+    forms.add_argument(
+        "--fastest", action="store_true",
+        help="the winners: each network's fastest recipe, and the fastest whose answer is more exact",
+    )  # fmt: skip
+    forms.add_argument("--case", metavar="NAME", help="everything about one case: its proof and its costs")
+    forms.add_argument("--html", type=Path, metavar="FILE", help="one page to look at, of all stores named")
+    forms.add_argument("--parquet", type=Path, metavar="FILE", help="the rows as Parquet, conditions within")
     report.add_argument(
         "--store", action="append", metavar="FILE",
         help="default: results/results.sqlite in the suite; several with --html",
@@ -167,7 +191,9 @@ def _advise(advise: ArgumentParser) -> None:
         "--max-size", type=amounts.megabytes, metavar="SIZE", help="of the files it loads, as 20MB"
     )
     advise.add_argument("--exact-only", action="store_true", help="only answers as exact as eager fp32's")
-    advise.add_argument("--encoder", metavar="PATTERN", help="such as 'mobilenet*'")
+    advise.add_argument(
+        "--encoder", action="append", default=[], metavar="PATTERN", help="such as 'mobilenet*'; repeatable"
+    )
     advise.add_argument("--quality", type=Path, metavar="CSV", help="your own: lines of network,value")
     advise.add_argument(
         "--store", type=Path, action="append", metavar="FILE",

@@ -34,13 +34,17 @@ _ENCODERS = (
 _MOST_ENCODERS = 40  # that a search begins with: each takes some 20 s under its first recipe
 
 
-def encoders(pattern: str | None, known: Callable[[str], bool]) -> tuple[str, ...]:
+def encoders(patterns: Sequence[str], known: Callable[[str], bool]) -> tuple[str, ...]:
     """Return the encoders to search: a short list, or those of timm that match and whose quality is known.
 
     Raises: BadInput where none or too many are meant.
     """
-    if pattern is None:
+    if not patterns:
         return _ENCODERS
+    return tuple(dict.fromkeys(name for pattern in patterns for name in _matching(pattern, known)))
+
+
+def _matching(pattern: str, known: Callable[[str], bool]) -> tuple[str, ...]:
     names = suite.encoder_tags()
     if pattern.partition(".")[0] in names:
         suite.check_encoder(pattern)

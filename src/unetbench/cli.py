@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import signal
 import sys
+import textwrap
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TextIO
 
 from unetbench import arguments as accepted
@@ -62,8 +64,8 @@ def _run(options: Namespace, given: list[str]) -> int:
     if options.dry_run:
         for case in cases:
             print(f"{case.name} {case.height_px}x{case.width_px}")
-        print(f"{len(cases)} cases, about {live.duration(sum(map(expected_s, cases)))} on two cores")
-        return 0
+        alone = f"{len(cases)} cases, about {live.duration(sum(map(expected_s, cases)))} on two cores"
+        return _said([f"{alone}{preset.then(len(cases), budget_s)}"])
     plan = session.Plan(
         cases=cases,
         store=_store(options),
@@ -144,7 +146,7 @@ def _show(options: Namespace) -> None:
     from rich.console import Console
 
     from unetbench.reporting import report as reports
-    from unetbench.reporting.rows import fastest_per_network
+    from unetbench.reporting.rows import winners
     from unetbench.reporting.table import terminal_table
     from unetbench.store import reading
 
@@ -153,14 +155,14 @@ def _show(options: Namespace) -> None:
         report = reports.report(store, session=getattr(options, "session", None))
         if getattr(options, "case", None):
             for heading, text in reports.certificate(store, report, options.case):
-                print(f"{heading:12} {text}".rstrip())
+                print(_folded(f"{heading:12} {text}".rstrip(), sys.stdout, hang=0 if not heading else 13))
             return
     if getattr(options, "parquet", None):
         reports.write_parquet(report, options.parquet)
         print(f"wrote {options.parquet}")
         return
     console = Console()
-    rows = fastest_per_network(report.rows) if getattr(options, "fastest", False) else report.shown
+    rows = winners(report.rows) if getattr(options, "fastest", False) else report.shown
     console.print(terminal_table(rows[:_ROWS], title=report.title, width=console.width))
     if len(rows) > _ROWS:
         console.print(f"… and {len(rows) - _ROWS} slower rows: --out DIR writes all of them to results.csv")
@@ -180,8 +182,8 @@ def _advise(options: Namespace, given: list[str]) -> int:
 def _compare(options: Namespace, given: list[str]) -> int:
     from unetbench.reporting import comparison
 
-    told = list(comparison.compared(options.first, options.second, _store(options)))
-    _said(comparison.lines(told))
+    told, conditions = comparison.compared(options.first, options.second, _store(options))
+    _said([*comparison.lines(told), *conditions])
     if options.fail_if_slower is None:
         return 0
     slower = comparison.slower_than(told, options.fail_if_slower)
@@ -251,17 +253,35 @@ def _store(options: Namespace) -> Path:
     if options.store:
         return Path(options.store[0] if isinstance(options.store, list) else options.store)
     suite: Path = options.suite
+    if suite.is_file() and suite.suffix != ".toml":
+        return suite  # a store itself
+    if not suite.exists():
+        raise BadInput(
+            f"{str(suite)!r} is no suite and no store: give a folder that was run, such as benchmarks/unet_decoder, "
+            "or a file of results."
+        )
     return (suite if suite.is_dir() else suite.parent) / "results" / "results.sqlite"
 
 
 def _said(lines: Iterable[str]) -> int:
     for line in lines:
-        print(line)
+        _line(line)
     return 0
 
 
 def _line(text: str, file: TextIO | None = None) -> None:
-    print(text, file=file, flush=True)
+    print(_folded(text, file or sys.stdout), file=file, flush=True)
+
+
+def _folded(text: str, file: TextIO, *, hang: int = 4) -> str:
+    """Break a line between words where the terminal ends, what follows set in; elsewhere leave it whole."""
+    if not file.isatty() or len(text) <= (width := get_terminal_size().columns):
+        return text
+    margin = " " * (len(text) - len(text.lstrip()) + hang)
+    return textwrap.fill(
+        text, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False,
+        replace_whitespace=False,
+    )  # fmt: skip
 
 
 def _interrupt(*_: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ TABLE = Path(__file__).parent / "data" / "encoders.tsv"
 _GAP = "  "
 _WIDTH = 80  # characters of a line: what every terminal has
 _HEADINGS = ("encoder", "levels", "channels", "params", "GFLOP")
+_KIND = re.compile(r"[a-z]+?(?=v?\d|_|$)")  # the word that a name begins with, before its version
 _USUAL_SIZE = "512x512"  # pixels; another one stands beside the operations
 
 
@@ -66,6 +68,11 @@ def known() -> Mapping[str, KnownEncoder]:
     return {encoder.name: encoder for encoder in found}
 
 
+def _tagged(encoder: KnownEncoder) -> Iterator[str]:
+    """The names of an encoder's pretrained weights, as suites write them."""
+    return (f"{encoder.name}.{tag}" for tag in encoder.tags)
+
+
 def matching(
     pattern: str, *, most_parameters: int | None = None, levels: str | None = None
 ) -> list[KnownEncoder]:
@@ -77,7 +84,7 @@ def matching(
     found = [
         encoder
         for encoder in known().values()
-        if fnmatchcase(encoder.name, pattern)
+        if (fnmatchcase(encoder.name, pattern) or pattern in _tagged(encoder))
         and (most_parameters is None or 0 < encoder.parameters <= most_parameters)
         and (accepted is None or accepted.fits(encoder))
     ]
@@ -85,10 +92,22 @@ def matching(
         asked = [repr(pattern)]
         asked += [f"--max-params {most_parameters}"] if most_parameters is not None else []
         asked += [f"--pyramid {levels}"] if levels is not None else []
-        raise BadInput(
-            f"no encoders match {' '.join(asked)}: try a wider pattern, such as '*{pattern.strip('*')}*'."
-        )
+        raise BadInput(f"no encoders match {' '.join(asked)}: {_nearest(pattern)}")
     return found
+
+
+def _nearest(pattern: str) -> str:
+    """What to try in the place of a pattern that matches nothing, with what was asked besides."""
+    if any(fnmatchcase(name, pattern) for name in known()):
+        return (
+            "the pattern alone matches some; --max-params takes 10M or 500k, --pyramid 2,4,8,16,32 or flat."
+        )
+    bare = pattern.strip("*").partition(".")[0]
+    kinds = {f"{name[: found.end()]}*" for name in known() if (found := _KIND.match(name))}
+    near = get_close_matches(
+        f"{bare}*" if pattern.endswith("*") else bare, {*known(), *kinds}, n=3, cutoff=0.6
+    )
+    return f"did you mean {' or '.join(near)}?" if near else f"try a wider pattern, such as '*{bare[:4]}*'."
 
 
 def lines(encoders: Iterable[KnownEncoder], *, failing: bool = False) -> Iterator[str]:

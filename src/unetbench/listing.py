@@ -63,5 +63,5 @@ def _part_lines(kind: parts.Kind, pattern: str) -> Iterator[str]:
 def _matching(what: str, pattern: str, names: tuple[str, ...] | list[str]) -> list[str]:
     found = [name for name in names if fnmatchcase(name, pattern)]
     if not found:
-        raise BadInput(f"no {what} match {pattern!r}: try a wider pattern, such as '*{pattern.strip('*')}*'.")
+        raise unknown(what.removesuffix("s"), pattern, names, f"`unetbench list {what}` shows all.")
     return found

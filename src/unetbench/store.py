@@ -246,7 +246,8 @@ def reading(path: Path) -> Iterator[Store]:
     """
     if not path.is_file():
         raise StoreError(
-            f"there is no store at {str(path)!r}: run the suite first, or give --store the file of a run."
+            f"there is no store at {str(path)!r}: measure first (`unetbench run`, `tune`, or `advise --budget 15m`), "
+            "or name the file of a run."
         )
     with _translated(path), closing(_read_only(path)) as connection:
         check(connection, path)

@@ -194,6 +194,11 @@ def check_encoder(name: str) -> None:
     """
     architecture, dot, tag = name.partition(".")
     known = encoders.known()
+    if set(name) & set("*?"):
+        raise BadInput(
+            f"encoder {name!r} is a pattern: name encoders one by one; `unetbench list encoders {name!r}` shows which "
+            "there are."
+        )
     if architecture not in known:
         raise unknown("encoder", name, known, "`unetbench list encoders` shows all.")
     encoder = known[architecture]

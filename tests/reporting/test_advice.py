@@ -31,7 +31,7 @@ def _store(path: Path, here: Machine, *measured: tuple[Case, float]) -> Path:
 
 def _lines(paths: list[Path], asked: advice.Asked = MEDIAN, **limits: object) -> list[str]:
     found, conditions = advice.candidates(paths, asked, quality.published, HERE)
-    names = ("max_latency_ms", "max_memory_mb", "max_size_mb", "exact_only", "encoder")
+    names = ("max_latency_ms", "max_memory_mb", "max_size_mb", "exact_only", "encoders")
     told = advice.advised(found, tuple(limits.get(name) for name in names), own_quality=False)
     return list(advice.lines(told, asked, conditions))
 
@@ -81,7 +81,7 @@ def test_what_cannot_be_met_says_by_how_much(quick: Path) -> None:
     assert "Nothing that was measured meets all of this." in told
     (short,) = [line for line in told if "fails by itself" in line]
     assert "--max-latency 10 ms fails by itself: 20 ms at best, 2.00 × the limit, mobileone_s0/unet" in short
-    told = _lines([quick], max_latency_ms=25, encoder="resnet*")
+    told = _lines([quick], max_latency_ms=25, encoders=["resnet*"])
     assert sum("cannot be met together" in line for line in told) == 2
 
 

@@ -109,7 +109,19 @@ def test_the_most_telling_columns_leave_last() -> None:
         seen = left_out
     assert not seen & set(IDENTITY)
     at_80 = _left_out(_text(table, 80))
-    assert not at_80 & {*IDENTITY, "images/s", "speed-up", "error", "status"}
+    assert not at_80 & {*IDENTITY, "images/s", "speed-up", "error"}
+
+
+def test_a_status_that_is_the_same_for_all_leaves_first_and_one_that_is_not_stays() -> None:
+    table = _rows(("resnet18", str(REFERENCE), 123.4), ("mobilenetv4_conv_small", FAST, 12.3))
+    assert "status" in _left_out(_text(table, 80))
+    failure = Failure(stage="checking", kind="wrong output", message="agreement 98.7 %")
+    failed = rows([Result(case=case("mobilenetv4_conv_small", FAST), session=1, failure=failure)])
+    for width in range(70, 140):
+        text = _text((*table[:1], *failed), width)
+        assert max(map(len, text.splitlines())) <= width
+        assert {"wrong", "output"} <= set(text.split()), f"cut at {width}:\n{text}"
+        assert "end-to-end" in set(text.replace(",", " ").split()), f"cut at {width}:\n{text}"
 
 
 def test_the_reference_is_letter_a() -> None:

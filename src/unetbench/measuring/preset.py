@@ -10,6 +10,7 @@ from unetbench.verdicts import LOOKS_OF
 
 # Turns that take as long as the processes of a block take to start, and no more than so many, cost little.
 _CHEAP_S, _MOST_TURNS = 8.0, 40
+_BLOCK_S = 4.0  # of each case in a block, on two cores: its process starts, then its turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,17 @@ class Preset:
     turns: Turns = field(default_factory=Turns)
     builds: int = 1  # of what is autotuned: blocks take them in turn
 
+    def then(self, cases: int, budget_s: float | None) -> str:
+        """Say what follows the processes alone, and about how long it takes: nothing where no verdicts are asked."""
+        if not self.looks:
+            return ""
+        fewest, most = (blocks for blocks, _ in (self.looks[0], self.looks[-1]))
+        between = f"{fewest} to {most}" if fewest < most else str(most)
+        if budget_s is not None:
+            return f", then up to {most} paired blocks of each network; all within {budget_s / 60:.3g} min"
+        hours = [f"{cases * blocks * _BLOCK_S / 3600:.1f}" for blocks in dict.fromkeys((fewest, most))]
+        return f", then {between} paired blocks of each network, about {' to '.join(hours)} h"
+
 
 QUICK = Preset(name="quick", checked_inputs=1)
 STANDARD = Preset(name="standard", checked_inputs=16, looks=LOOKS_OF["standard"])
@@ -69,15 +81,14 @@ def preset(name: str) -> Preset:
 
 
 def budget_s(text: str) -> float:
-    """Read a time: 90s, 20m, 1.5h, or plain seconds.
+    """Read a time: 90s, 20m or 1.5h; the unit must be there, since 20 may be meant as minutes.
 
     Raises: BadInput for what is no time.
     """
     units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
     try:
-        seconds = float(number) * units[unit]
-    except ValueError:
+        seconds = float(text[:-1]) * units[text[-1:]]
+    except (KeyError, ValueError):
         seconds = 0.0
     if not 0.0 < seconds < float("inf"):
         raise BadInput(f"budget {text!r} is no time: give it as 90s, 20m or 1.5h.")

@@ -22,6 +22,7 @@ from unetbench.tails import tail
 
 _MEDIAN = 50.0
 _SHOWN = 5  # of those that follow: a choice is short
+_ELSEWHERE = "; NOT this machine"
 _ALONE = "one process alone says about how fast, and no more"
 
 
@@ -79,7 +80,7 @@ def candidates(
     named = {candidate.session for candidate in found.values()}
     conditions = [
         f"{_name(each)}, preset {each.report.session.preset}: {each.report.conditions()}"
-        + ("" if own else "; NOT this machine")
+        + ("" if own else _ELSEWHERE)
         for each in used
         if _name(each) in named
     ]
@@ -88,7 +89,7 @@ def candidates(
 
 def lines(told: Advice, asked: Asked, conditions: Sequence[str]) -> Iterator[str]:
     """Return the choice as it is printed, with what it was chosen by and under which conditions."""
-    yield "Chosen by quality first, then by speed; an exact or near answer before an approximate one."
+    yield "Chosen by quality first; among equally good ones exact and near answers come before approximate ones, then the faster before the slower."
     yield (
         "Quality: your own figures."
         if not told.same
@@ -96,19 +97,25 @@ def lines(told: Advice, asked: Asked, conditions: Sequence[str]) -> Iterator[str
         "as equally good. --quality CSV takes your own figures."
     )
     yield f"Asked: {asked}{''.join(f', {_given(each)}' for each in told.wanted)}; time: {asked.time} of a run. {told.considered} cases were measured."
-    yield from (_infeasible(told, asked) if not told.ranked else _choice(told, asked))
+    here = not any(_ELSEWHERE in each for each in conditions)
+    yield from (_infeasible(told, asked) if not told.ranked else _choice(told, asked, told_here=here))
     yield "Conditions:"
     yield from (f"  {line}" for line in conditions)
 
 
-def _choice(told: Advice, asked: Asked) -> Iterator[str]:
+def _choice(told: Advice, asked: Asked, *, told_here: bool) -> Iterator[str]:
     first, *others = told.ranked
     yield ""
     yield from _case("Best", first, asked)
     limit = next((each.limit for each in told.wanted if each.option == "--max-latency"), None)
     doubt = advisor.doubt(first, limit)
     if doubt:
-        yield f"    not sure: {doubt}; --budget 15m measures it further"
+        further = (
+            "--budget 15m measures it further"
+            if told_here
+            else "--store NEW.sqlite --budget 15m measures here"
+        )
+        yield f"    not sure: {doubt}; {further}"
     elif limit is not None:
         yield "    sure: the whole interval of its time is within the limit"
     for each in told.tied:
@@ -117,7 +124,8 @@ def _choice(told: Advice, asked: Asked) -> Iterator[str]:
     if rest:
         yield "Then, in this order:" + ("" if told.tied else _no_verdicts(first, rest))
         for each in rest[:_SHOWN]:
-            yield f"  {each.network} {each.row.recipe}: {_figures(each, asked)}"
+            sure = "" if limit is None else ", not sure" if advisor.doubt(each, limit) else ", sure"
+            yield f"  {each.network} {each.row.recipe}: {_figures(each, asked)}{sure}"
         if len(rest) > _SHOWN:
             yield f"  and {len(rest) - _SHOWN} more that meet everything"
     for constraint, without in told.costs:

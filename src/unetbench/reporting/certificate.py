@@ -81,7 +81,10 @@ def _agreement(measurement: Measurement) -> Iterator[tuple[str, str]]:
 
 def _time(row: Row) -> Iterator[tuple[str, str]]:
     if row.blocks is None:
-        yield "time", f"median {milliseconds(row.median_ms)} ms of {row.runs} runs of one process, no verdict"
+        yield (
+            "time",
+            f"median {milliseconds(row.median_ms)} ms of {row.runs} runs of one process alone: no verdict without paired blocks",
+        )
     else:
         interval = f"{milliseconds(row.interval_low_ms)} to {milliseconds(row.interval_high_ms)} ms"
         sure = f"99 % interval {interval}" if row.interval_low_ms else "no interval before the first look"

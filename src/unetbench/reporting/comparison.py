@@ -43,6 +43,15 @@ class Side:
         known = self.levels.get(case.threads)
         return quiet.AT_RECORD if known is None else known.above
 
+    def conditions(self, name: str) -> str:
+        """Say in a line where and when it was measured."""
+        session, machine = self.session, self.session.machine
+        threads = "/".join(map(str, sorted({result.case.threads for result in self.results})))
+        return (
+            f"{name}: session {session.identifier}, preset {session.preset}, {session.started_utc[:16]}, {machine.cpu}, "
+            f"{machine.cores} cores granted, {threads} threads"
+        )
+
     @property
     def looks(self) -> verdicts.Looks:
         return verdicts.LOOKS_OF.get(self.session.preset, ())
@@ -59,14 +68,16 @@ class Side:
         return {case: sample for case, sample in found.items() if (time := times[case]) and not time.unsteady}
 
 
-def compared(first: str, second: str, store: Path) -> Iterator[Compared]:
-    """Compare two recipes within a store, or two stores, each a file or file@session.
+def compared(first: str, second: str, store: Path) -> tuple[list[Compared], list[str]]:
+    """Compare two recipes within a store, or two stores, each a file or file@session; with the conditions of each.
 
     Raises: BadInput, StoreError.
     """
     if _is_recipe(first) and _is_recipe(second):
-        return recipes(side(str(store)), Recipe.parse(first), Recipe.parse(second))
-    return stores(side(first), side(second))
+        one = side(str(store))
+        return list(recipes(one, Recipe.parse(first), Recipe.parse(second))), [one.conditions(str(store))]
+    before, after = side(first), side(second)
+    return list(stores(before, after)), [before.conditions(first), after.conditions(second)]
 
 
 def side(text: str) -> Side:
@@ -93,8 +104,9 @@ def side(text: str) -> Side:
 
 
 def lines(told: Sequence[Compared]) -> Iterator[str]:
-    """Give a line for each comparison, the interval beside the ratio."""
+    """Give a line for each comparison, the interval beside the ratio, and what it holds for."""
     width = max(len(each.name) for each in told)
+    yield "Times of the second over the first, with intervals that hold together at 99 %:"
     for each in told:
         pair = each.pair
         what = (

@@ -109,6 +109,9 @@ class LiveView:
         self.tick()
 
     def after(self, what: str, left_s: float) -> None:
+        if not left_s:  # nothing is in hand: what is told stays when the view goes
+            self._live.console.print(what, markup=False, highlight=False)
+            return
         self._now, self._left_s, self._since = what, left_s, time.monotonic()
         self.phase("starting")
 

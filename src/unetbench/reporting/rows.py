@@ -186,6 +186,11 @@ def _pays_after(row: Row, base: Row) -> float | None:
     return None if saved_s <= 0.0 else max(0.0, more_s / saved_s)
 
 
+def winners(table: Iterable[Row]) -> tuple[Row, ...]:
+    """Return of each network the fastest row, and those that are fastest among answers as exact or more so."""
+    return tuple(row for row in table if row.winner)
+
+
 def fastest_per_network(table: Sequence[Row]) -> tuple[Row, ...]:
     """Return the fastest quietly measured row of each network and input, fastest first."""
     best: dict[tuple[object, ...], Row] = {}

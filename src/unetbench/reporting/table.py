@@ -20,6 +20,7 @@ _OF_SEVERAL = "winner"  # stands where several recipes compete with the referenc
 _EIGHTHS = "▏▎▍▌▋▊▉█"
 _BAR = 14  # characters of the slowest row's bar, where the terminal has them to spare
 _SAID_ONCE = ("decoder", "size")  # columns that stand above the table where all rows agree
+_TELLS_NOTHING = 20  # leaves before all others
 _OF_DECODERS = ("dec. M", "dec. %")  # columns of a table that compares decoders
 
 
@@ -82,7 +83,7 @@ COLUMNS = (
     Column(name="speed-up", text=lambda row: _figure(row.speedup, ".2f"), leaves=2),
     Column(name="speed-up interval", text=_speedup_interval, leaves=3),
     Column(name="verdict", text=lambda row: row.verdict, leaves=2, left=True),
-    Column(name="winner", text=lambda row: row.winner, leaves=3, left=True),
+    Column(name="winner", text=lambda row: row.winner, leaves=1, left=True),
     Column(name="img/s per M", text=lambda row: _figure(row.images_per_s_per_m, ".2f"), leaves=11),
     Column(name="error", text=lambda row: _figure(row.relative_error, ".0e"), leaves=3),
     Column(name="status", text=lambda row: row.status, leaves=1, left=True),
@@ -107,8 +108,8 @@ def shown_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
 
 
 def several_recipes(rows: Sequence[Row]) -> bool:
-    """Return whether there are more than the reference and one other to compare."""
-    return len({row.recipe for row in rows}) > 2
+    """Return whether there are more than the reference and one other to compare, or winners alone."""
+    return len({row.recipe for row in rows}) > 2 or (bool(rows) and all(row.winner for row in rows))
 
 
 def terminal_table(rows: Sequence[Row], *, title: str, width: int, most: int | None = None) -> Table:
@@ -127,8 +128,11 @@ def terminal_table(rows: Sequence[Row], *, title: str, width: int, most: int | N
             for row in rows
         ]
     left_out = []
+    leaves = {column.name: column.leaves for column in columns}
+    if all(row.status == "ok" for row in rows):
+        leaves["status"] = _TELLS_NOTHING
     while len(columns) > 2 and _table_width(columns, rows) > width:
-        leaving = max(columns, key=lambda column: column.leaves)
+        leaving = max(columns, key=lambda column: leaves[column.name])
         columns.remove(leaving)
         left_out.append(leaving.name)
     if not left_out and _table_width([*columns, bar := _bars(rows)], rows) <= width:
@@ -172,6 +176,8 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], *, title: str, captio
             column.name.replace(" ", "\n"),
             justify="left" if column.left else "right",
             min_width=_width(column, rows),
+            no_wrap=column.name
+            != "status",  # or rich takes from another column what it then cannot give back
             overflow="fold",
         )
     for row in rows:
