@@ -116,13 +116,16 @@ def main() -> None:
             found += said.verdict == "faster"
             false += said.verdict == "slower" or (truth == 0.0 and said.verdict == "faster")
             false += said.verdict == "the same" and truth > math.log1p(EQUAL)
+        # An interval that is never stated misses nothing: but where nothing can be known, that is the right answer.
+        stated = machine is _NEVER_LEAVING or len(widths) >= 0.9 * trials
         figures.append(
             Figure(
                 name=f"{name}: intervals that cover",
                 value=f"{covered} of {trials}",
-                bar="≥ 98.5 %, no false verdict",
-                met=covered / trials >= 0.985 and false == 0 and len(widths) >= 0.9 * trials,
-                note=f"false verdicts {false} (95 % bound {upper_bound(false, trials):.2%}), faster said in "
+                bar="≥ 98.5 %, no false verdict"
+                + ("" if machine is _NEVER_LEAVING else ", stated in ≥ 90 %"),
+                met=covered / trials >= 0.985 and false == 0 and stated,
+                note=f"stated in {len(widths) / trials:.0%}, false verdicts {false} (95 % bound {upper_bound(false, trials):.2%}), faster said in "
                 f"{found / trials:.0%}, half-width {sum(widths) / max(1, len(widths)):.2%}, "
                 f"{used / trials:.1f} blocks, load-dependent {refused / trials:.1%}, adjusted {adjusted / trials:.0%}",
             )
