@@ -68,8 +68,8 @@ class Report:
             f"{' '.join(machine.instruction_sets)}; {self.session.started_utc[:10]}; {versions}"
         )
 
-    def notes(self) -> tuple[str, ...]:
-        """Return what a reader must know of the figures above."""
+    def reading_notes(self) -> tuple[str, ...]:
+        """Return what the figures mean, whatever rows are shown."""
         notes = [_QUICK if self.session.preset == "quick" else self._blocks_note()]
         notes.append(
             "Speed-up is against torch_eager/fp32 in the same session; end-to-end is bind + run + read; "
@@ -79,6 +79,11 @@ class Report:
         )
         if several_recipes(self.shown):
             notes.append(_WINNER)
+        return tuple(notes)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader must know of the figures above: what they mean, then what is to be said of rows."""
+        notes = list(self.reading_notes())
         not_run = sorted((row for row in self.rows if row.status == "not run"), key=_why)
         for (recipe, reason), group in groupby(not_run, key=_why):
             notes.append(f"Not run: {recipe} on {len(list(group))} networks ({reason}).")
@@ -87,7 +92,7 @@ class Report:
         ]
         notes += dict.fromkeys(said)  # recipes of a network share their rewrites
         notes += [
-            f"{row.encoder} {row.recipe}: {row.status}, {row.reason}."
+            f"{row.encoder} {row.recipe}: {row.status}, {row.reason.rstrip('.')}."
             for row in self.shown
             if row.status != "ok"
         ]
@@ -253,7 +258,7 @@ def write_parquet(report: Report, path: Path) -> None:
 def markdown(report: Report, *, fastest: bool = False) -> str:
     """Return the table in Markdown with its conditions and notes.
 
-    With `fastest` the winners alone, and no more of them than a front page holds.
+    With `fastest` the winners alone, no more of them than a front page holds, and the notes that hold for all rows.
     """
     rows = winners(report.rows)[:_FRONT] if fastest else report.shown
     columns = shown_columns(rows)
@@ -261,7 +266,7 @@ def markdown(report: Report, *, fastest: bool = False) -> str:
         report.title,
         [column.name for column in columns],
         [[column.text(row) for column in columns] for row in rows],
-        (report.conditions(), *report.notes()),
+        (report.conditions(), *(report.reading_notes() if fastest else report.notes())),
     )
 
 
