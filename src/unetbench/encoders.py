@@ -105,7 +105,7 @@ def _nearest(pattern: str) -> str:
     bare = pattern.strip("*").partition(".")[0]
     kinds = {f"{name[: found.end()]}*" for name in known() if (found := _KIND.match(name))}
     near = get_close_matches(
-        f"{bare}*" if pattern.endswith("*") else bare, {*known(), *kinds}, n=3, cutoff=0.6
+        f"{bare}*" if pattern.endswith("*") else bare, {*known(), *kinds}, n=3, cutoff=0.75
     )
     return f"did you mean {' or '.join(near)}?" if near else f"try a wider pattern, such as '*{bare[:4]}*'."
 

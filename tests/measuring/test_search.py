@@ -125,9 +125,13 @@ def test_encoders_are_a_short_list_or_those_that_match() -> None:
     def known(name: str) -> bool:
         return published(f"{name}/unet") is not None
 
-    assert all(known(name) for name in candidates.encoders(None, known))
-    assert candidates.encoders("mobileone_*", known) == tuple(f"mobileone_s{n}" for n in range(5))
-    assert candidates.encoders("resnet18", known) == ("resnet18",)
+    assert all(known(name) for name in candidates.encoders((), known))
+    assert candidates.encoders(["mobileone_*"], known) == tuple(f"mobileone_s{n}" for n in range(5))
+    assert candidates.encoders(["resnet18"], known) == ("resnet18",)
+    assert candidates.encoders(["resnet18", "mobileone_s1", "resnet1*"], known)[:2] == (
+        "resnet18",
+        "mobileone_s1",
+    )
     for pattern in ("no_such*", "*"):
         with pytest.raises(BadInput, match="unetbench list encoders"):
-            candidates.encoders(pattern, known)
+            candidates.encoders([pattern], known)

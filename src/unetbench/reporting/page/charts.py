@@ -52,8 +52,7 @@ def points(rows: Sequence[Row]) -> list[Point]:
 
 def network(row: Row) -> str:
     """Return the short name of a row's network: the tag of a training and the usual decoder are left out."""
-    bare = row.encoder.partition(".")[0]
-    return bare if row.decoder == "unet" else f"{bare}/{row.decoder}"
+    return row.bare_encoder if row.decoder in ("", "unet") else f"{row.bare_encoder}/{row.decoder}"
 
 
 def pareto(across: str, up: str = "images_per_s", rows: Sequence[Point] | None = None) -> alt.LayerChart:
