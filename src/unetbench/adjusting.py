@@ -19,10 +19,9 @@ from unetbench.records import Turn
 
 _LOUDEST = (math.log(1.5), math.log(3.0))  # of the canaries in cache and in memory: beyond, no line holds
 _STILL = 0.01  # canaries that move by less than 1 % have no slope worth following
-_REACH = 2.0  # so many times as far as canaries moved within blocks, from the 10 to the 90 % quantile, a line is believed
-_OWN_NOISE = math.log(
-    1.1
-)  # what moved by less may be the canary's own noise, which tells nothing of neighbours
+# A line is believed so many times as far as canaries moved within blocks, from the 10 to the 90 % quantile. What moved by
+# less than a tenth may be the canary's own noise, which tells nothing of neighbours.
+_REACH, _OWN_NOISE = 2.0, math.log(1.1)
 _LEAST_TURNS = 5  # of a block
 # Calm turns are those within 5 % of the 10 % quantile, by each canary; their middle is where the line is read. The
 # quantile itself lies below what was ever calm by the canary's own noise: a line drawn to there overshoots.

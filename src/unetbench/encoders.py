@@ -68,11 +68,6 @@ def known() -> Mapping[str, KnownEncoder]:
     return {encoder.name: encoder for encoder in found}
 
 
-def _tagged(encoder: KnownEncoder) -> Iterator[str]:
-    """The names of an encoder's pretrained weights, as suites write them."""
-    return (f"{encoder.name}.{tag}" for tag in encoder.tags)
-
-
 def matching(
     pattern: str, *, most_parameters: int | None = None, levels: str | None = None
 ) -> list[KnownEncoder]:
@@ -81,10 +76,11 @@ def matching(
     Raises: BadInput where a pyramid is not understood, or nothing matches.
     """
     accepted = None if levels is None else _Levels.parse(levels)
+    architecture, _, tag = pattern.partition(".")  # as suites name pretrained weights
     found = [
         encoder
         for encoder in known().values()
-        if (fnmatchcase(encoder.name, pattern) or pattern in _tagged(encoder))
+        if (fnmatchcase(encoder.name, pattern) or (encoder.name == architecture and tag in encoder.tags))
         and (most_parameters is None or 0 < encoder.parameters <= most_parameters)
         and (accepted is None or accepted.fits(encoder))
     ]

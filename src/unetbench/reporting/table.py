@@ -172,12 +172,12 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], *, title: str, captio
         padding=(0, 1, 0, 0),
     )
     for column in columns:
+        # Only a status may be broken: of others rich takes characters that it then cannot give back.
         table.add_column(
             column.name.replace(" ", "\n"),
             justify="left" if column.left else "right",
             min_width=_width(column, rows),
-            no_wrap=column.name
-            != "status",  # or rich takes from another column what it then cannot give back
+            no_wrap=column.name != "status",
             overflow="fold",
         )
     for row in rows:

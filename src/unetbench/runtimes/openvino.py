@@ -106,12 +106,14 @@ class _Session:
 
     def in_force(self) -> dict[str, str]:
         asked = ("PERFORMANCE_HINT", "INFERENCE_PRECISION_HINT", "NUM_STREAMS", "ENABLE_CPU_PINNING")
-        told_by_it = {name.lower().replace("_", " "): _told(self._model.get_property(name)) for name in asked}
+        told_by_it = {
+            name.lower().replace("_", " "): _written(self._model.get_property(name)) for name in asked
+        }
         threads = str(self._model.get_property("INFERENCE_NUM_THREADS"))
         return {"threads": threads, "denormals": told()} | told_by_it
 
 
-def _told(value: Any) -> str:
+def _written(value: Any) -> str:
     """Write a property as a person would: a type of numbers by its name."""
     return re.sub(r"<Type: '(\w+)'>", r"\1", str(value))
 
