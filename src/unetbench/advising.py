@@ -31,9 +31,9 @@ def advise(options: Namespace, given: Sequence[str], write: Write) -> int:
     stores = options.store or [Path("advised.sqlite")]
     if options.budget is not None:
         _search(options, given, stores[-1], known, write)
-    found, conditions = advice.candidates(stores, asked, known, machine.machine())
-    told = advice.advised(found, limits, own_quality=options.quality is not None)
-    for line in advice.lines(told, asked, conditions):
+    found = advice.measured(stores, asked, known, machine.machine())
+    told = advice.advised(found.candidates, limits, own_quality=options.quality is not None)
+    for line in advice.lines(told, asked, found):
         write(line)
     return 0 if told.ranked else 1
 

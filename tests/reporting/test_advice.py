@@ -30,10 +30,10 @@ def _store(path: Path, here: Machine, *measured: tuple[Case, float]) -> Path:
 
 
 def _lines(paths: list[Path], asked: advice.Asked = MEDIAN, **limits: object) -> list[str]:
-    found, conditions = advice.candidates(paths, asked, quality.published, HERE)
+    found = advice.measured(paths, asked, quality.published, HERE)
     names = ("max_latency_ms", "max_memory_mb", "max_size_mb", "exact_only", "encoders")
-    told = advice.advised(found, tuple(limits.get(name) for name in names), own_quality=False)
-    return list(advice.lines(told, asked, conditions))
+    told = advice.advised(found.candidates, tuple(limits.get(name) for name in names), own_quality=False)
+    return list(advice.lines(told, asked, found))
 
 
 @pytest.fixture
@@ -95,14 +95,14 @@ def test_results_of_this_machine_are_taken_before_any_other(quick: Path, tmp_pat
 
 def test_another_input_is_no_answer(quick: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there are: 512x512, batch 1, 1 class: ask for one of these"):
-        advice.candidates([quick], advice.asked("640", 5, 50.0), quality.published, HERE)
+        advice.measured([quick], advice.asked("640", 5, 50.0), quality.published, HERE)
     failed = tmp_path / "failed.sqlite"
     with writing(failed) as store:
         session = store.open_session(HERE, preset="quick", images="x", command=["run"], fresh=True)
         store.append(session.identifier, case(), Failure(stage="a", kind="crashed", message="b"))
         store.append(session.identifier, case("resnet34"), measurement(9, waiting_share=0.5))
     with pytest.raises(BadInput, match=r"no result in the stores has a time that counts \(1 are not quiet"):
-        advice.candidates([failed], MEDIAN, quality.published, HERE)
+        advice.measured([failed], MEDIAN, quality.published, HERE)
 
 
 def _turn(order: int, ns: int) -> Turn:

@@ -6,12 +6,12 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from unetbench.errors import BadInput, StoreError
 from unetbench.reporting.charts import HEIGHT_PX, WIDTH_PX, throughput_chart, write_png

@@ -6,12 +6,12 @@ import csv
 import errno
 import io
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.samples import case, measurement
 from unetbench.errors import StoreError
@@ -54,11 +54,11 @@ def test_figures_keep_six_digits_and_what_is_not_known_stays_empty() -> None:
     assert read["median_ms"] == "1234.57"
     assert read["speedup"] == ""
     assert read["runs"] == "3"
-    assert list(read) == list(Row.__dataclass_fields__)
+    assert list(read) == list(Row.__struct_fields__)
 
 
 def test_no_rows_are_a_header() -> None:
-    assert csv_text([]).splitlines() == [",".join(Row.__dataclass_fields__)]
+    assert csv_text([]).splitlines() == [",".join(Row.__struct_fields__)]
 
 
 HOSTILE = st.text(st.sampled_from("ab|<>&\n*"), max_size=12)

@@ -22,7 +22,6 @@ from unetbench.tails import tail
 
 _MEDIAN = 50.0
 _SHOWN = 5  # of those that follow: a choice is short
-_ELSEWHERE = "; NOT this machine"
 _ALONE = "one process alone says about how fast, and no more"
 
 
@@ -43,6 +42,15 @@ class Asked:
         return "median" if self.percentile == _MEDIAN else f"p{self.percentile:g}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What stores hold that answers a question, all of one machine."""
+
+    candidates: tuple[Candidate, ...]
+    conditions: tuple[str, ...]  # of each session, a line
+    here: bool  # measured on this machine
+
+
 def asked(size: str, classes: int, percentile: float) -> Asked:
     """Return the question in the stores' words. Raises: BadInput for a size that is none."""
     height, width = parse_size(size)
@@ -55,10 +63,8 @@ def advised(found: Sequence[Candidate], limits: tuple[Any, ...], *, own_quality:
     return advisor.advice(found, wanted, same=0.0 if own_quality else SAME_ACCURACY)
 
 
-def candidates(
-    paths: Sequence[Path], asked: Asked, quality: QualitySource, here: Machine
-) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-    """Return the measured cases that answer a question, on one machine, and the conditions of each session.
+def measured(paths: Sequence[Path], asked: Asked, quality: QualitySource, here: Machine) -> Measured:
+    """Return the measured cases that answer a question.
 
     Results of this machine are taken where there are some, else those of the machine that came last.
     Raises: BadInput where no result is of that input.
@@ -80,14 +86,14 @@ def candidates(
     named = {candidate.session for candidate in found.values()}
     conditions = [
         f"{_name(each)}, preset {each.report.session.preset}: {each.report.conditions()}"
-        + ("" if own else _ELSEWHERE)
+        + ("" if own else "; NOT this machine")
         for each in used
         if _name(each) in named
     ]
-    return tuple(found.values()), tuple(conditions)
+    return Measured(candidates=tuple(found.values()), conditions=tuple(conditions), here=bool(own))
 
 
-def lines(told: Advice, asked: Asked, conditions: Sequence[str]) -> Iterator[str]:
+def lines(told: Advice, asked: Asked, found: Measured) -> Iterator[str]:
     """Return the choice as it is printed, with what it was chosen by and under which conditions."""
     yield "Chosen by quality first; among equally good ones exact and near answers come before approximate ones, then the faster before the slower."
     yield (
@@ -97,10 +103,9 @@ def lines(told: Advice, asked: Asked, conditions: Sequence[str]) -> Iterator[str
         "as equally good. --quality CSV takes your own figures."
     )
     yield f"Asked: {asked}{''.join(f', {_given(each)}' for each in told.wanted)}; time: {asked.time} of a run. {told.considered} cases were measured."
-    here = not any(_ELSEWHERE in each for each in conditions)
-    yield from (_infeasible(told, asked) if not told.ranked else _choice(told, asked, told_here=here))
+    yield from _choice(told, asked, told_here=found.here) if told.ranked else _infeasible(told, asked)
     yield "Conditions:"
-    yield from (f"  {line}" for line in conditions)
+    yield from (f"  {line}" for line in found.conditions)
 
 
 def _choice(told: Advice, asked: Asked, *, told_here: bool) -> Iterator[str]:

@@ -7,9 +7,10 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import asdict
 
 from unetbench.errors import MissingPackage, StoreError
 from unetbench.reporting.rows import Row
@@ -26,7 +27,7 @@ def columns(row: Row) -> dict[str, Any]:
 def csv_text(rows: Sequence[Row]) -> str:
     """Return the rows as CSV with a header line."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=list(Row.__dataclass_fields__), lineterminator="\n")
+    writer = csv.DictWriter(stream, fieldnames=Row.__struct_fields__, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({name: _cell(value) for name, value in columns(row).items()})
@@ -64,7 +65,7 @@ def parquet_bytes(rows: Sequence[Row], conditions: Mapping[str, str]) -> bytes:
         "float": pyarrow.float64(),
     }
     schema = pyarrow.schema(
-        [(each.name, kinds[str(each.type).partition(" ")[0]]) for each in fields(Row)],
+        [(name, kinds[str(kind).partition(" ")[0]]) for name, kind in Row.__annotations__.items()],
         metadata=dict(conditions),
     )
     stream = io.BytesIO()

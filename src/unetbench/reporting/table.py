@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from string import ascii_uppercase as _LETTERS
 
+from msgspec.structs import replace
 from rich import box
 from rich.table import Table
 from rich.text import Text
