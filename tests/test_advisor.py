@@ -111,6 +111,20 @@ def test_constraints_that_fail_together_each_say_how_near_they_come() -> None:
     ]
 
 
+def test_where_no_constraint_is_the_one_too_many_the_nearest_case_tells() -> None:
+    wanted = constraints(max_latency_ms=30, max_memory_mb=300, exact_only=True)
+    a, b, c = (
+        candidate("a", 20, peak_load_mb=400.0, measured_class="approximate"),
+        candidate("b", 50, peak_load_mb=400.0),
+        candidate("c", 50, peak_load_mb=250.0, measured_class="approximate"),
+    )
+    told = advice([a, b, c], wanted, same=0.5)
+    assert [(each.constraint.option, each.alone, _names([each.best])) for each in told.shortfalls] == [
+        ("--max-memory", False, ["a"]),
+        ("--exact-only", False, ["a"]),
+    ]
+
+
 def test_exactness_and_encoders_are_constraints_too() -> None:
     found = [candidate("resnet18", 10, measured_class="approximate"), candidate("mobileone_s0", 20)]
     assert _names(advice(found, constraints(exact_only=True), same=0.5).ranked) == ["mobileone_s0"]

@@ -98,7 +98,9 @@ def test_unknown_names_are_refused_with_the_nearest(axes: dict[str, tuple[str, .
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("folder", "networks"), [("fpn_decoder", 25), ("decoders", 42), ("references", 11), ("smp_unet", 16)])
+@pytest.mark.parametrize(
+    ("folder", "networks"), [("fpn_decoder", 25), ("decoders", 42), ("references", 11), ("smp_unet", 16)]
+)
 def test_the_shipped_suites_of_networks_name_what_there_is(folder: str, networks: int) -> None:
     cases = read_suite(SHIPPED.parent / folder).cases(threads=2)
     assert len({case.network for case in cases}) == networks

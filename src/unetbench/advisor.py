@@ -39,7 +39,7 @@ class Candidate:
 
     @property
     def network(self) -> str:
-        return f"{self.row.encoder}/{self.row.decoder}"
+        return self.row.network
 
     @property
     def memory_mb(self) -> float:
@@ -210,6 +210,11 @@ def _shortfalls(candidates: Sequence[Candidate], wanted: Sequence[Constraint]) -
         best = min(near, key=constraint.value, default=None) if constraint.value else None
         if alone or near:
             found.append(Shortfall(constraint=constraint, alone=bool(alone), best=best))
+    if not found and candidates:  # no constraint is the one too many: told by the case that fails the fewest
+        nearest = min(candidates, key=lambda each: sum(not one.met(each) for one in wanted))
+        found = [
+            Shortfall(constraint=one, alone=False, best=nearest) for one in wanted if not one.met(nearest)
+        ]
     return tuple(found)
 
 

@@ -116,6 +116,10 @@ def test_a_manifest_that_is_a_link_a_pipe_or_huge_is_refused(tmp_path: Path) -> 
     with pytest.raises(BadInput, match="larger than 1 MiB"):
         opened(place)
     (place / "manifest.json").unlink()
+    os.mkfifo(place / "manifest.json")
+    with pytest.raises(BadInput, match="is no file"):
+        opened(place)
+    (place / "manifest.json").unlink()
     with pytest.raises(BadInput, match="No such file"):
         opened(place)
 
@@ -125,6 +129,19 @@ def test_what_the_manifest_does_not_name_is_refused(tmp_path: Path, name: str) -
     place = folder(tmp_path)
     (place / name).write_text("x")
     with pytest.raises(BadInput, match=f"holds {name}"):
+        opened(place)
+
+
+@pytest.mark.parametrize("name", ["network/compiled.blob", "network/deeper/network.onnx"])
+def test_what_a_runtime_might_prefer_to_its_network_is_refused_though_it_is_named(
+    tmp_path: Path, name: str
+) -> None:
+    place = folder(tmp_path)
+    (place / name).parent.mkdir(exist_ok=True)
+    (place / name).write_bytes(b"machine code")
+    files = json.loads((place / "manifest.json").read_text())["files"]
+    _changed(place, files=files | {name: hashlib.sha256(b"machine code").hexdigest()})
+    with pytest.raises(BadInput, match=f"names {name}"):
         opened(place)
 
 
@@ -196,6 +213,11 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is no array"):
         opened(place).check_input()
     assert not (tmp_path / "owned").exists()
+    with (place / "input.npy").open("wb") as stream:
+        np.savez(stream, a=np.zeros(3))
+    _rehashed(place, "input.npy")
+    with pytest.raises(BadInput, match="is no array"):
+        opened(place).check_input()
 
 
 def test_an_array_that_promises_terabytes_allocates_none(tmp_path: Path) -> None:

@@ -98,7 +98,9 @@ def test_the_card_is_the_latest_of_the_store_that_has_the_case(tmp_path: Path) -
         export.stored_card(path, replace(case(), threads=2))
 
 
-@pytest.mark.parametrize("recipe", [*(f"{name}/fp32" for name in RUNTIMES), "openvino>mnn[winograd=1]/fp32"])
+@pytest.mark.parametrize(
+    "recipe", [*(f"{name}/fp32" for name in RUNTIMES), "openvino>mnn[winograd=1]/fp32", "openvino>ncnn/fp32"]
+)
 def test_a_bundles_own_program_needs_the_runtime_and_numpy_alone(tmp_path: Path, recipe: str) -> None:
     bundle = folder(tmp_path, case(recipe))
     pixels = photos.pixels(photos.default_photos()[0])[:100, :150]
@@ -134,6 +136,18 @@ def test_the_onnx_of_a_bundle_is_plain(tmp_path: Path) -> None:
     assert [d.dim_value for d in given.type.tensor_type.shape.dim] == [1, 3, SIDE, SIDE]
     (answer,) = model.graph.output
     assert [d.dim_value for d in answer.type.tensor_type.shape.dim] == [1, CLASSES, SIDE, SIDE]
+
+
+@pytest.mark.parametrize(("precision", "place"), [("fp32", "network/network.onnx"), ("int8", None)])
+def test_what_a_runtime_takes_in_int8_is_no_plain_onnx(
+    tmp_path: Path, precision: str, place: str | None
+) -> None:
+    (tmp_path / "network").mkdir()
+    (tmp_path / "network" / "network.onnx").write_bytes(b"x")
+    asked = case(f"onnxruntime/{precision}")
+    assert export._plain_onnx(tmp_path, asked) == place
+    (tmp_path / "network.onnx").write_bytes(b"x")
+    assert export._plain_onnx(tmp_path, asked) == "network.onnx"
 
 
 def test_the_readme_says_what_is_needed_to_feed_it() -> None:

@@ -155,6 +155,44 @@ def test_an_uncompressed_image_of_one_strip_is_read_by_rows(
         _read(tmp_path / "b.tif", 1)
 
 
+def test_strips_that_were_never_written_are_zero_and_a_short_one_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    pixels = _pixels(*SIZE, 3)
+    tifffile.imwrite(path, pixels, photometric="rgb", rowsperstrip=10)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        tags = file.pages[0].tags  # type: ignore[union-attr]
+        offsets, counts = list(tags[273].value), list(tags[279].value)
+        tags[273].overwrite([0, *offsets[1:]])
+        tags[279].overwrite([0, *counts[1:]])
+    expected = pixels.copy()
+    expected[:10] = 0
+    assert np.array_equal(_read(path, 3), expected / 255)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags[279].overwrite([0, counts[1] // 2, *counts[2:]])  # type: ignore[union-attr]
+    with pytest.raises(BadInput, match="cut short"):
+        _read(path, 3)
+
+
+def test_a_tile_that_reaches_far_beyond_the_image_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, _pixels(16, 16), tile=(16, 16), photometric="minisblack", compression="zlib")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        tags = file.pages[0].tags  # type: ignore[union-attr]
+        tags[322].overwrite(32768)
+        tags[323].overwrite(32768)
+    with pytest.raises(BadInput, match="one piece of it takes 1074 MB"):
+        _read(path, 1)
+
+
+def test_colours_that_only_jpeg_decodes_are_refused_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, _pixels(*SIZE, 3), photometric="rgb")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags[262].overwrite(6)  # type: ignore[union-attr]
+    with pytest.raises(BadInput, match="convert it to RGB"):
+        _read(path, 3)
+
+
 def _bomb() -> bytes:
     """A PNG of a header that promises 20,000 × 20,000 pixels."""
     header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)

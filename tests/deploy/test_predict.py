@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,12 +117,14 @@ def test_a_stack_gives_a_stack_and_keeps_its_place_on_the_earth(tmp_path: Path) 
     crops = [photos.pixels(photos.default_photos()[0])[top : top + 80, :90] for top in (0, 100, 200)]
     with tifffile.TiffWriter(tmp_path / "stack.tif") as file:
         for crop in crops:
-            file.write(crop, photometric="rgb", extratags=[(33550, "d", 3, (0.5, 0.5, 0.0), True)])
+            tags = [(33550, "d", 3, (0.5, 0.5, 0.0), True), (42113, "s", 2, "0", True)]
+            file.write(crop, photometric="rgb", extratags=tags)
     summary, _, _ = _run(shared().folder, [tmp_path / "stack.tif"], tmp_path / "out")
     assert summary.done == 1
     with tifffile.TiffFile(tmp_path / "out" / "stack.mask.tif") as file:
         assert len(file.pages) == 3
         assert file.pages[0].tags[33550].value == (0.5, 0.5, 0.0)  # type: ignore[union-attr]
+        assert 42113 not in file.pages[0].tags, "what is no data in the image is a class in the mask"  # type: ignore[union-attr]
         for found, crop in zip(file.pages, crops, strict=True):
             Image.fromarray(crop).save(tmp_path / "one.png")
             _run(shared().folder, [tmp_path / "one.png"], tmp_path / "ones")
@@ -360,6 +363,55 @@ def test_the_record_is_of_one_bundle(tmp_path: Path) -> None:
     other = shared(case("openvino/fp32")).folder
     summary, _, _ = _run(other, [image], tmp_path / "out")
     assert (summary.done, summary.skipped) == (1, 0)
+
+
+def test_the_mask_of_a_png_may_be_a_tiff(tmp_path: Path) -> None:
+    image = _photo(tmp_path / "in", 70, 90)
+    _run(shared().folder, [image], tmp_path / "png")
+    summary, _, _ = _run(shared().folder, [image], tmp_path / "tiff", format="tiff")
+    assert summary.done == 1
+    assert np.array_equal(
+        tifffile.imread(tmp_path / "tiff" / "photo.mask.tif"), _mask(tmp_path / "png" / "photo.mask.png")
+    )
+
+
+def test_damaged_words_about_the_place_on_the_earth_stop_nothing(tmp_path: Path) -> None:
+    pixels = photos.pixels(photos.default_photos()[0])[:70, :90]
+    tags = [(33550, "H", 1, 7, True), (34737, "s", 4, "abc", True)]  # a scale is three doubles
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extratags=tags)
+    summary, _, _ = _run(shared().folder, [tmp_path / "a.tif"], tmp_path / "out", format="tiff")
+    assert summary.done == 1
+    with tifffile.TiffFile(tmp_path / "out" / "a.mask.tif") as file:
+        assert 33550 not in file.pages[0].tags  # type: ignore[union-attr]
+
+
+def test_another_image_of_that_name_replaces_no_mask(tmp_path: Path) -> None:
+    first, second = _photo(tmp_path / "a", 70, 70), _photo(tmp_path / "b", 90, 90)
+    _run(shared().folder, [first], tmp_path / "out")
+    with pytest.raises(BadInput, match=r"would replace the mask of .*a/photo\.png"):
+        _run(shared().folder, [second], tmp_path / "out")
+    first.unlink()  # it was moved: its mask is of nobody
+    summary, _, _ = _run(shared().folder, [second], tmp_path / "out")
+    assert summary.done == 1
+
+
+def test_an_image_that_changes_while_it_is_segmented_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = _photo(tmp_path / "in", 70, 70)
+    true = predicting.segment
+
+    def changing(*arguments: Any) -> Any:
+        found = true(*arguments)
+        _photo(tmp_path / "in", 80, 80)
+        return found
+
+    monkeypatch.setattr(predicting, "segment", changing)
+    _run(shared().folder, [image], tmp_path / "out")
+    monkeypatch.undo()
+    summary, _, _ = _run(shared().folder, [image], tmp_path / "out")
+    assert (summary.done, summary.skipped) == (1, 0)
+    assert _mask(tmp_path / "out" / "photo.mask.png").shape == (80, 80)
 
 
 def test_an_unknown_format_is_told() -> None:

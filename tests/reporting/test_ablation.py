@@ -13,15 +13,17 @@ from unetbench.records import Failure, Result
 from unetbench.reporting import ablation
 from unetbench.reporting.charts import write_png
 from unetbench.reporting.rows import Row, rows
+from unetbench.reporting.standing import Standings
+from unetbench.verdicts import Pair
 
 
 def _result(encoder: str, recipe: str, ms: float | None, measured_class: str = "exact") -> Result:
     if ms is None:
         failure = Failure(stage="converting", kind="unsupported", message="operator aten.x")
-        return Result(case=case(encoder, recipe), session=1, failure=failure)
+        return Result(key=f"{encoder} {recipe}", case=case(encoder, recipe), session=1, failure=failure)
     found: Any = measurement(ms)
     found = replace(found, parity=replace(found.parity, measured_class=measured_class))
-    return Result(case=case(encoder, recipe), session=1, measurements=(found,))
+    return Result(key=f"{encoder} {recipe}", case=case(encoder, recipe), session=1, measurements=(found,))
 
 
 def _rows() -> tuple[Row, ...]:
@@ -56,6 +58,18 @@ def test_gains_are_within_a_class_and_against_what_users_run_today() -> None:
     assert resnet18 in text
     assert resnet34 in text
     assert "| geometric mean |  | **5.00** | **1.77** |" in text
+
+
+def test_what_paired_blocks_say_stands_in_the_place_of_medians() -> None:
+    table = _rows()
+    keys = {(row.encoder, row.recipe): row.case for row in table}
+    eager, mnn = (keys["resnet18", recipe] for recipe in ("torch_eager/fp32", "mnn/fp32+fold_head"))
+    pair = Pair(ratio=0.25, low=0.2, high=0.3125, ungated=None, blocks=8, verdict="slower")
+    text = ablation.table(table, Standings(cases={}, pairs={(eager, mnn): pair}))
+    assert "| resnet18 | mnn/fp32+fold_head | 4.00 (3.20–5.00) | 2.50 |" in text
+    assert "| resnet34 | mnn/fp32+fold_head | 5.00 | 1.25 |" in text, "no blocks pair these"
+    assert "In brackets: intervals over paired blocks" in text
+    assert "In brackets" not in ablation.table(table)
 
 
 def test_it_is_shown_where_there_is_something_to_compare() -> None:

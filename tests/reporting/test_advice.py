@@ -69,6 +69,15 @@ def test_a_percentile_is_not_made_of_three_runs(quick: Path) -> None:
     assert "not sure" in text
 
 
+def test_a_percentile_has_the_disturbed_runs_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with writing(path) as store:
+        session = store.open_session(HERE, preset="quick", images="x", command=["run"], fresh=True)
+        disturbed = measurement(50.0, rejected_ns=((140_000_000, 50_000_000),))
+        store.append(session.identifier, case("resnet18"), disturbed)
+    assert "slowest run about 140 ms" in "\n".join(_lines([path], P95))
+
+
 def test_a_constraint_says_what_it_cost(quick: Path) -> None:
     told = _lines([quick], max_latency_ms=60, exact_only=True)
     assert "Best: resnet18/unet mnn/fp32, 2 threads" in told

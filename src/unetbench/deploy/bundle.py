@@ -62,7 +62,7 @@ class Bundle:
         place = self.folder / name
         try:
             # Mapped, so that a header that promises terabytes allocates none.
-            array = np.load(place, mmap_mode="r", allow_pickle=False)
+            array = np.lib.format.open_memmap(place, mode="r")
         except (OSError, ValueError, EOFError) as error:
             raise BadInput(f"{str(place)!r} is no array ({error}): export the bundle anew.") from error
         if array.shape != shape or array.dtype != np.float32:
@@ -87,6 +87,12 @@ def opened(folder: Path) -> Bundle:
     for surplus in sorted(found - named):
         raise BadInput(
             f"bundle {str(folder)!r} holds {surplus}, which its manifest does not name: take it out, or export anew."
+        )
+    # A runtime may prefer what else lies beside its network: machine code of its own cache, for one.
+    for stray in sorted(name for name in named - needed if name.startswith(f"{NETWORK}/")):
+        raise BadInput(
+            f"bundle {str(folder)!r} names {stray}, which its runtime's network does not consist of: that is "
+            "refused; export it anew."
         )
     for name, expected in manifest.files.items():
         if digest(folder / name) != expected:

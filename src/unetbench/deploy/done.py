@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+OVERLAY = ".overlay.jpg"  # behind the image's name
 _NAME = "predict.jsonl"
 _MOST_BYTES = 256 << 20  # a line is 300 bytes: a million images
 
@@ -35,6 +36,7 @@ class Record:
     def __init__(self, folder: Path) -> None:
         self._folder, self._file = folder, folder / _NAME
         self._known = {each.image: each for each in self._lines()}
+        self._by_overlay = {each.overlay: Path(each.image) for each in self._known.values()}
 
     def mask(self, image: Path, settings: str) -> Path | None:
         """Return the mask that an image has already; None where it, its settings or its mask are others."""
@@ -46,9 +48,21 @@ class Record:
         there = mask.is_file() and overlay.is_file() and mask.stat().st_size == known.mask_bytes
         return mask if same and there else None
 
-    def add(self, image: Path, settings: str, mask: Path, overlay: Path, spent_ns: dict[str, int]) -> None:
-        """Note an image; when this returns, it is on the disk."""
-        facts = image.stat()
+    def twin(self, image: Path) -> Path | None:
+        """Return another image, still there, whose mask that of this image would replace."""
+        other = self._by_overlay.get(f"{image.stem}{OVERLAY}")
+        return None if other is None or other == image.resolve() or not other.is_file() else other
+
+    def add(
+        self,
+        image: Path,
+        facts: os.stat_result,
+        settings: str,
+        mask: Path,
+        overlay: Path,
+        spent_ns: dict[str, int],
+    ) -> None:
+        """Note an image, with the facts of its file from before it was read; when this returns, it is on the disk."""
         done = Done(
             image=str(image.resolve()),
             bytes=facts.st_size,

@@ -64,10 +64,16 @@ def export(order: Order, on_phase: Callable[[str], None] = lambda _: None) -> Bu
     with TemporaryDirectory(prefix="unetbench-") as scratch, _unfinished(order.to) as made:
         prepared = single.prepared(case, images, Path(scratch), on_phase)
         write_files(made, case, prepared)
-        if order.onnx and not (made / NETWORK / _ONNX).is_file():
+        if order.onnx and not _plain_onnx(made, case):
             recipe = replace(case.recipe, runtime=_PLAIN, precision="fp32", decoder_runtime=None)
-            plain = single.prepared(replace(case, recipe=recipe), images, Path(scratch), on_phase)
+            plain_case = replace(case, recipe=recipe)
+            plain = single.prepared(plain_case, images, Path(scratch), on_phase)
             shutil.copyfile(plain.artifact / _ONNX, made / _ONNX)
+            on_phase("checking the plain ONNX file")
+            alone = Path(scratch) / _PLAIN.name
+            alone.mkdir()
+            shutil.copyfile(made / _ONNX, alone / _ONNX)
+            replace(trial(made, plain_case, plain), network=alone).measured(on_phase)
         on_phase("checking what was written")
         measurement = trial(made, case, prepared).measured(on_phase)
         write_manifest(made, case, prepared, measurement, card)
@@ -148,7 +154,6 @@ def write_manifest(
     here = machine.machine()
     now = datetime.now(UTC).isoformat(timespec="seconds")
     mean, std, stride = reference.intake_facts(prepared.reference)
-    plain = [name for name in (_ONNX, f"{NETWORK}/{_ONNX}") if (folder / name).is_file()]
     manifest = Manifest(
         format=FORMAT,
         made_utc=now,
@@ -171,7 +176,7 @@ def write_manifest(
         ),
         card=card or Card(measured_utc=now, machine=here, measurement=measurement),
         files={},
-        onnx=plain[0] if plain and case.recipe.precision == "fp32" else None,
+        onnx=_plain_onnx(folder, case),
     )
     (folder / "README.md").write_text(readme.text(manifest), encoding="utf-8")
     files = {
@@ -180,6 +185,14 @@ def write_manifest(
         if path.is_file()
     }
     (folder / NAME).write_bytes(encoded(replace(manifest, files=files)))
+
+
+def _plain_onnx(folder: Path, case: Case) -> str | None:
+    """Return where a bundle has the network as plain ONNX: what its runtime takes in int8 is none."""
+    if (folder / _ONNX).is_file():
+        return _ONNX
+    own = f"{NETWORK}/{_ONNX}"
+    return own if case.recipe.precision == "fp32" and (folder / own).is_file() else None
 
 
 def _parts(recipe: Recipe) -> Iterator[tuple[str, Choice]]:

@@ -5,12 +5,14 @@ It changes no pixel but what the file's colours mean (palette, white as zero): s
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -91,6 +93,22 @@ def opened(path: Path, in_channels: int) -> Iterator[tuple[Page, ...]]:
             found = stack.enter_context(tiff.opened(path))
             pages = tuple(page(Guarded(each, path), in_channels, each.alpha, each.peak) for each in found)
         yield pages
+
+
+def geography(path: Path) -> tuple[tuple[int, int, int, Any, bool], ...]:
+    """Return the tags of a TIFF that say where it lies on the earth; none of other files. Raises: as `opened`."""
+    with _told(path), path.open("rb") as stream:
+        if stream.read(4) not in _TIFF_STARTS:
+            return ()
+        from unetbench.deploy import tiff
+
+        return tiff.geography(path)
+
+
+def facts(path: Path) -> os.stat_result:
+    """Return what tells whether a file is still the same. Raises: BadInput where it is gone."""
+    with _told(path):
+        return path.stat()
 
 
 def page(source: Source, in_channels: int, alpha: int = 0, peak: float | None = None) -> Page:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -113,15 +114,18 @@ def decoded(text: bytes, place: Path) -> Manifest:
 def read_bytes(place: Path) -> bytes:
     """Read a manifest's file, no further than one may be long.
 
-    Raises: BadInput where it is not there, a link, or too large.
+    Raises: BadInput where it is not there, a link, no file, or too large.
     """
     try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW)
+        # A pipe would be waited for.
+        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise BadInput(
             f"{str(place)!r} cannot be read ({error.strerror}): give a folder that `unetbench export` wrote."
         ) from error
     with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BadInput(f"{str(place)!r} is no file: give a folder that `unetbench export` wrote.")
         text = stream.read(_MOST_BYTES + 1)
     if len(text) > _MOST_BYTES:
         raise BadInput(f"{str(place)!r} is larger than 1 MiB: no manifest is; export it anew.")

@@ -80,17 +80,20 @@ def predict(order: Order, observer: Callable[[], Observer]) -> Summary:
         format=order.format,
     )
     files = images.found(order.images)
-    _refuse_twins(files, order.out)
+    record = Record(order.out)
+    _refuse_twins(files, order.out, record)
     _refuse_unwritable(order.out)
-    return _Run(order, bundle, settings, files).all(observer())
+    return _Run(order, bundle, settings, files, record).all(observer())
 
 
 class _Run:
     """The images of one command, the record of those done, and the network, loaded when it is needed."""
 
-    def __init__(self, order: Order, bundle: Bundle, settings: Settings, files: Sequence[Path]) -> None:
+    def __init__(
+        self, order: Order, bundle: Bundle, settings: Settings, files: Sequence[Path], record: Record
+    ) -> None:
         self._order, self._bundle, self._settings, self._files = order, bundle, settings, files
-        self._record = Record(order.out)
+        self._record = record
         self._name = f"{bundle.fingerprint} {settings.overlap:g} {settings.format or ''}".strip()
         self._network: Network | None = None
         self.summary = Summary()
@@ -113,8 +116,9 @@ class _Run:
     def _one(self, image: Path, watcher: Observer) -> None:
         network, costs = self._loaded(), Costs()
         try:
+            facts = images.facts(image)
             mask, overlay = segment(image, self._order.out, network, self._settings, costs, watcher)
-            self._record.add(image, self._name, mask, overlay, costs.spent_ns)
+            self._record.add(image, facts, self._name, mask, overlay, costs.spent_ns)
         except OSError as error:
             raise BadInput(
                 f"{error.filename or str(self._order.out)!r} cannot be written ({error.strerror}): make room or "
@@ -163,7 +167,7 @@ class _Run:
         return self._network
 
 
-def _refuse_twins(files: Sequence[Path], out: Path) -> None:
+def _refuse_twins(files: Sequence[Path], out: Path, record: Record) -> None:
     """Two images of one name would write one mask; masks beside the images would be taken for images next time."""
     if any(file.resolve().parent == out.resolve() for file in files):
         raise BadInput(f"folder {str(out)!r} holds the images: give -o a folder of its own.")
@@ -174,6 +178,11 @@ def _refuse_twins(files: Sequence[Path], out: Path) -> None:
             raise BadInput(
                 f"{str(other)!r} and {str(file)!r} would both write {file.stem}.mask: give them to two commands, "
                 "each with a folder of its own."
+            )
+        earlier = record.twin(file)
+        if earlier is not None:
+            raise BadInput(
+                f"{str(file)!r} would replace the mask of {str(earlier)!r} in {str(out)!r}: give -o another folder."
             )
 
 

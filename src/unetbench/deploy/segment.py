@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from unetbench.deploy import images, masks, tiles
 from unetbench.deploy.costs import Costs
+from unetbench.deploy.done import OVERLAY
 from unetbench.deploy.images import Page
 from unetbench.deploy.manifest import Manifest
 from unetbench.deploy.tiles import Classes, Pixels, Plan
@@ -87,7 +88,7 @@ def segment(
     costs.start()
     with images.opened(image, network.channels) as pages:
         mask = out / f"{image.stem}.mask.{_suffix(image, pages, settings.format)}"
-        picture = out / f"{image.stem}.overlay.jpg"
+        picture = out / f"{image.stem}{OVERLAY}"
         try:
             _write(image, mask, picture, pages, network, settings, costs, ticks)
         except OSError as error:  # what reading says has become a line of the image's own
@@ -109,6 +110,7 @@ def _write(
     overlay = masks.Overlay(pages[middle])
     watched = [*pages]
     watched[middle] = replace(pages[middle], source=overlay)
+    colours, dtype = masks.palette(network.classes), masks.dtype_of(network.classes)
     plans = [
         tiles.plan(
             page.source,
@@ -117,7 +119,7 @@ def _write(
             network.classes,
             settings.memory_bytes,
             unit=network.unit,
-            besides_bytes=overlay.size_bytes,
+            besides_bytes=overlay.size_bytes + _written_bytes(mask, page.source.width, dtype),
         )
         for page in watched
     ]
@@ -128,7 +130,6 @@ def _write(
     )
     passing = (overlay.passing(rows) if number == middle else rows for number, rows in enumerate(streams))
     sizes = [(page.source.height, page.source.width) for page in pages]
-    colours, dtype = masks.palette(network.classes), masks.dtype_of(network.classes)
     costs.lap("read")
     with masks.whole(mask) as unfinished, masks.whole(picture) as unfinished_picture:
         if mask.suffix == ".png":
@@ -136,10 +137,19 @@ def _write(
         else:
             from unetbench.deploy import tiff
 
-            tiff.write(unfinished, passing, sizes, colours, dtype, tiff.geography(image))
+            tiff.write(unfinished, passing, sizes, colours, dtype, images.geography(image))
         overlay.write(unfinished_picture, colours)
         costs.lap("write")
     costs.pixels += sum(height * width for height, width in sizes)
+
+
+def _written_bytes(mask: Path, width: int, dtype: np.dtype[Any]) -> int:
+    """What writing holds of a mask beside the rows that come."""
+    if mask.suffix == ".png":
+        return 0
+    from unetbench.deploy import tiff
+
+    return tiff.band_bytes(width, dtype)
 
 
 def _rows(

@@ -27,7 +27,11 @@ _LEVEL = 6  # of deflate: masks shrink a hundredfold at any
 _JPEG = (6, 7, 33007, 34892)
 _NONE, _GREY_INVERTED, _GREY, _RGB, _PALETTE, _YCBCR = 1, 0, 1, 2, 3, 6
 _ALPHA = (1, 2)  # extra samples that are transparency
-_GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737, 42113)  # where the image lies on the earth
+_DOUBLE, _SHORT, _ASCII = 12, 3, 2
+# Where the image lies on the earth, as TIFF's types; GDAL's no-data value is a word about pixels, not about their place.
+_GEO_TAGS = {33550: _DOUBLE, 33922: _DOUBLE, 34264: _DOUBLE, 34735: _SHORT, 34736: _DOUBLE, 34737: _ASCII}
+# What decoders keep within the size that the page's header gives: others' pieces have headers of their own.
+_BOUNDED = (_NONE, 2, 3, 4, 5, *_JPEG, 8, 32773, 32946, 34925, 50000)
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised
 
@@ -58,9 +62,17 @@ class TiffSource:
         else:
             for segment in self._touched(top, bottom, left, right):
                 self._paste(window, segment, top, left)
-        if self._inverted:
-            window = ~window if self._stored.kind == "b" else (self.peak - window).astype(self._stored)
-        return window if self._colours is None else self._colours[window[..., 0]]
+        if self._inverted:  # in place: a copy would be as large as all that --memory counts
+            if self._stored.kind == "b":
+                np.logical_not(window, out=window)
+            else:
+                np.subtract(self._stored.type(self.peak), window, out=window)
+        if self._colours is None:
+            return window
+        coloured = np.empty((*window.shape[:2], 3), np.uint8)
+        for row, indices in zip(coloured, window[..., 0], strict=True):  # NumPy makes 8 bytes of each index
+            row[:] = self._colours[indices]
+        return coloured
 
     def _touched(self, top: int, bottom: int, left: int, right: int) -> Iterator[int]:
         """Give the numbers of the strips or tiles that a window touches."""
@@ -79,6 +91,8 @@ class TiffSource:
         offset, count = page.dataoffsets[number], page.databytecounts[number]
         if not count:
             return  # a tile that was never written is zero, as GDAL has it
+        if count > _SEGMENT_BYTES:
+            raise BadInput(f"one piece of it has {count / 1e6:.0f} MB, more than it can decode to: mend it.")
         handle.seek(offset)
         data = handle.read(count)
         if len(data) < count:
@@ -109,10 +123,13 @@ class TiffSource:
             inside = slice(plane, plane + 1) if self._planes > 1 else slice(None)
             for row in range(window.shape[0]):
                 strip, within = divmod(top + row, page.rowsperstrip)
-                offset = page.dataoffsets[plane * strips + strip]
-                handle.seek(offset + (within * self.width + left) * pixel_bytes)
-                data = handle.read(window.shape[1] * pixel_bytes)
-                if len(data) < window.shape[1] * pixel_bytes:
+                number = plane * strips + strip
+                if not page.databytecounts[number]:
+                    continue  # never written, as above
+                begin, size = (within * self.width + left) * pixel_bytes, window.shape[1] * pixel_bytes
+                handle.seek(page.dataoffsets[number] + begin)
+                data = handle.read(size)
+                if len(data) < size or begin + size > page.databytecounts[number]:
                     raise BadInput("it is cut short: copy it anew.")
                 window[row, :, inside] = np.frombuffer(data, stored).reshape(-1, samples)
 
@@ -137,8 +154,13 @@ def geography(path: Path) -> tuple[tuple[int, int, int, Any, bool], ...]:
     """Return the tags that say where an image lies on the earth, as they are written; none where it has none."""
     with tifffile.TiffFile(path) as file:
         tags = file.pages[0].tags  # type: ignore[union-attr]
-        found = [tags[code] for code in _GEO_TAGS if code in tags]
+        found = [tags[code] for code, kind in _GEO_TAGS.items() if code in tags and tags[code].dtype == kind]
         return tuple((tag.code, int(tag.dtype), tag.count, tag.value, True) for tag in found)
+
+
+def band_bytes(width: int, dtype: np.dtype[Any]) -> int:
+    """Return what writing holds of a mask at a time: the rows of one row of tiles."""
+    return -(-width // _TILE_PX) * _TILE_PX**2 * dtype.itemsize
 
 
 def write(
@@ -212,13 +234,24 @@ def _refuse(page: Any) -> None:
         )
     if page.shaped[1] != 1:
         raise BadInput("it is a volume in one page: save its slices as pages.")
-    if int(page.photometric) not in (_GREY_INVERTED, _GREY, _RGB, _PALETTE, _YCBCR):
+    colours, compression = int(page.photometric), int(page.compression)
+    known = (_GREY_INVERTED, _GREY, _RGB, _PALETTE, *((_YCBCR,) if compression in _JPEG else ()))
+    if colours not in known:
         raise BadInput(f"its colours are {page.photometric!r}: convert it to RGB or grey.")
+    if compression not in _BOUNDED:
+        raise BadInput(
+            f"it is compressed by {page.compression!r}, whose pieces may decode to any size: save it with deflate, "
+            "LZW or JPEG."
+        )
     high = page.tilelength if page.is_tiled else page.rowsperstrip
     wide = page.tilewidth if page.is_tiled else page.imagewidth
     if min(high, wide) < 1 or max(page.imagelength, page.imagewidth) > _LONGEST_SIDE_PX:
         raise BadInput(f"its size {page.imagelength}x{page.imagewidth} cannot be: its header is damaged.")
-    size = min(high, page.imagelength) * wide * page.shaped[4] * np.dtype(page.dtype).itemsize
+    if page.is_tiled:  # decoded whole, beyond the image's end too
+        high *= max(1, int(page.tiledepth))
+    else:
+        high = min(high, page.imagelength)
+    size = high * wide * page.shaped[4] * np.dtype(page.dtype).itemsize
     if size > _SEGMENT_BYTES and not _plain_strips(page):
         raise BadInput(
             f"one piece of it takes {size / 1e6:.0f} MB decoded, it cannot be read by windows: "

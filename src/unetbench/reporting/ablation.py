@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from unetbench.records import REFERENCE, Recipe
 from unetbench.reporting.rows import Row
+from unetbench.reporting.standing import NONE, Standings
 from unetbench.reporting.table import milliseconds
 
 _USUAL = ("torch_compile", "onnxruntime", "openvino")  # what users run today
@@ -36,6 +37,11 @@ class Gain:
     recipe: str
     against: str
     ratio: float
+    interval: tuple[float, float] | None = None  # of paired blocks, at the confidence that all pairs share
+
+    def __str__(self) -> str:
+        between = "" if self.interval is None else " ({:.2f}–{:.2f})".format(*self.interval)
+        return f"{self.ratio:.2f}{between}"
 
 
 def is_ablation(rows: Sequence[Row]) -> bool:
@@ -45,8 +51,11 @@ def is_ablation(rows: Sequence[Row]) -> bool:
     return len(recipes) > 2 and len(networks) > 1 and len(conditions) == 1
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Return the recipes, slowest first, against the networks, and what the fastest forms gain, in Markdown."""
+def table(rows: Sequence[Row], said: Standings = NONE) -> str:
+    """Return the recipes, slowest first, against the networks, and what the fastest forms gain, in Markdown.
+
+    What paired blocks say of two recipes stands in the place of the ratio of their medians.
+    """
     networks = list(dict.fromkeys(_network(row) for row in sorted(rows, key=lambda row: row.encoder)))
     cells = {(row.recipe, _network(row)): row for row in rows}
     winners = {network: _fastest(rows, network, _counts_as_fp32) for network in networks}
@@ -58,7 +67,7 @@ def table(rows: Sequence[Row]) -> str:
         for network in networks
     }
     lines = (_by_network if len(networks) > len(ordered) else _by_recipe)(ordered, networks, texts, means)
-    return "\n".join([*lines, "", _LEGEND, "", *_gain_lines(rows, networks)]) + "\n"
+    return "\n".join([*lines, "", _LEGEND, "", *_gain_lines(rows, networks, said)]) + "\n"
 
 
 def _by_recipe(
@@ -97,14 +106,23 @@ def gains(
     *,
     ours: Callable[[Row], bool],
     theirs: Callable[[Row], bool],
+    said: Standings = NONE,
 ) -> list[Gain]:
     """Return for each network how many times as fast the fastest of one kind is as the fastest of another."""
     found = []
     for network in networks:
         best, other = _fastest(rows, network, ours), _fastest(rows, network, theirs)
         if best and other and best.median_ms and other.median_ms:
-            ratio = other.median_ms / best.median_ms
-            found.append(Gain(network=network, recipe=best.recipe, against=other.recipe, ratio=ratio))
+            ratio: float = other.median_ms / best.median_ms
+            interval = None
+            pair = said.between(best.case, other.case)
+            if pair is not None and pair.ratio is not None and pair.low is not None and pair.high is not None:
+                ratio, interval = pair.ratio, (pair.low, pair.high)
+            found.append(
+                Gain(
+                    network=network, recipe=best.recipe, against=other.recipe, ratio=ratio, interval=interval
+                )
+            )
     return found
 
 
@@ -113,7 +131,7 @@ def mean(found: Sequence[Gain]) -> float:
     return exp(fsum(log(each.ratio) for each in found) / len(found))
 
 
-def _gain_lines(rows: Sequence[Row], networks: Sequence[str]) -> list[str]:
+def _gain_lines(rows: Sequence[Row], networks: Sequence[str], said: Standings) -> list[str]:
     kinds: Mapping[str, Callable[[Row], bool]] = {
         "fastest exact or near": _counts_as_fp32,
         "fastest exact": lambda row: row.measured_class == "exact",
@@ -124,8 +142,8 @@ def _gain_lines(rows: Sequence[Row], networks: Sequence[str]) -> list[str]:
     found: dict[str, dict[str, tuple[Gain | None, Gain | None]]] = {}
     columns: list[list[Gain]] = [[] for _ in range(2 * len(kinds))]
     for place, (kind, ours) in enumerate(kinds.items()):
-        over_eager = {g.network: g for g in gains(rows, networks, ours=ours, theirs=_is_reference)}
-        over_usual = {g.network: g for g in gains(rows, networks, ours=ours, theirs=_usual)}
+        over_eager = {g.network: g for g in gains(rows, networks, ours=ours, theirs=_is_reference, said=said)}
+        over_usual = {g.network: g for g in gains(rows, networks, ours=ours, theirs=_usual, said=said)}
         found[kind] = {network: (over_eager.get(network), over_usual.get(network)) for network in networks}
         columns[2 * place] = list(over_eager.values())
         columns[2 * place + 1] = list(over_usual.values())
@@ -133,7 +151,7 @@ def _gain_lines(rows: Sequence[Row], networks: Sequence[str]) -> list[str]:
         cells = []
         for kind in kinds:
             eager, usual = found[kind][network]
-            cells += [eager.recipe if eager else "", _ratio(eager), _ratio(usual)]
+            cells += [eager.recipe if eager else "", str(eager or ""), str(usual or "")]
         lines.append(f"| {_short(network)} | {' | '.join(cells)} |")
     means = [f"**{mean(column):.2f}**" if column else "" for column in columns]
     together = [text for pair in zip(means[::2], means[1::2], strict=True) for text in ("", *pair)]
@@ -142,7 +160,8 @@ def _gain_lines(rows: Sequence[Row], networks: Sequence[str]) -> list[str]:
     return [
         *lines,
         "",
-        f"× usual: over the fastest of {names} in fp32 with {' and '.join(sorted(_AS_IT_COMES))} at most.",
+        f"× usual: over the fastest of {names} in fp32 with {' and '.join(sorted(_AS_IT_COMES))} at most."
+        + (" In brackets: intervals over paired blocks, which hold together at 99 %." if said.pairs else ""),
     ]
 
 
@@ -184,10 +203,6 @@ def _cell(row: Row | None, winner: Row | None) -> str:
         return row.status
     text = f"{milliseconds(row.median_ms)}{_MARKS.get(row.measured_class, '')}"
     return f"**{text}**" if row is winner else text
-
-
-def _ratio(gain: Gain | None) -> str:
-    return "" if gain is None else f"{gain.ratio:.2f}"
 
 
 def _network(row: Row) -> str:

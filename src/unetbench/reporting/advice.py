@@ -205,7 +205,7 @@ def _of_session(each: Source, asked: Asked, quality: QualitySource) -> Iterator[
             yield Candidate(
                 row=row,
                 latency=_latency(results[row.case], row, asked),
-                quality=quality(f"{row.encoder}/{row.decoder}"),
+                quality=quality(row.network),
                 said=each.report.said,
                 session=_name(each),
             )
@@ -217,7 +217,9 @@ def _latency(result: Result, row: Row, asked: Asked) -> Latency:
         known = row.interval_high_ms is not None
         return Latency(value_ms=row.median_ms, high_ms=row.interval_high_ms, doubt="" if known else _ALONE)
     processes = [[ns for turn in turns for ns in turn.run_ns] for turns in result.turns.values()]
-    found = tail(processes or [result.alone[-1].run_ns], asked.percentile / 100)
+    alone = result.alone[-1]
+    every = [ns for runs in (*alone.rejected_ns, alone.run_ns) for ns in runs]  # the disturbed ones too
+    found = tail(processes or [every], asked.percentile / 100)
     if found.value_ms is None:
         doubt = (
             f"{asked.time} cannot be told from {found.runs} runs, worth {found.effective:.0f} independent ones: "

@@ -222,7 +222,7 @@ def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Pa
         charts.write_png(drawing, written[-1])
         if ablation.is_ablation(report.rows):
             written += [folder / "recipes.md", folder / "recipes.png"]
-            files.write_text(written[-2], ablation.table(report.rows))
+            files.write_text(written[-2], ablation.table(report.rows, report.said))
             drawing = ablation.heatmap(
                 report.rows, title="Speed-up of each recipe", subtitle=f"{report.title} · {subtitle[0]}"
             )

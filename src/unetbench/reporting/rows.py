@@ -80,6 +80,11 @@ class Row(
         """The encoder without the name of its training; a whole network has none."""
         return self.encoder.partition(".")[0] if self.decoder else self.encoder
 
+    @property
+    def short_network(self) -> str:
+        """The network without the tag of a training and the usual decoder."""
+        return self.bare_encoder if self.decoder in ("", "unet") else f"{self.bare_encoder}/{self.decoder}"
+
 
 def rows(results: Iterable[Result], said: Standings = NONE) -> tuple[Row, ...]:
     """Return the rows of results, fastest first, failures last; `said` is what their blocks say.

@@ -48,9 +48,13 @@ class Standings:
     stated: int = 0
     decided: int = 0
 
+    def between(self, first: str, second: str) -> verdicts.Pair | None:
+        """Return the second's time over the first's, by key; None where no blocks pair the two."""
+        return _between(first, second, self.pairs)
+
     def told_apart(self, first: str, second: str) -> bool:
         """Return whether one of two cases, by key, is faster beyond doubt."""
-        pair = self.pairs.get((first, second)) or self.pairs.get((second, first))
+        pair = self.between(first, second)
         return pair is not None and pair.verdict in ("faster", "slower")
 
 
@@ -86,7 +90,8 @@ def standings(
     key_of = {case_of[key]: key for key in times}
     found = {
         key: Standing(
-            steady=time, against_reference=_against(key, key_of.get(_reference(case_of[key])), pairs)
+            steady=time,
+            against_reference=_between(key, key_of.get(_reference(case_of[key]), ""), pairs),
         )
         for key, time in times.items()
     }
@@ -110,13 +115,11 @@ def too_loud(pair: verdicts.Pair) -> verdicts.Pair:
     return replace(pair, verdict="not decided", state="not quiet")
 
 
-def _against(key: str, reference: str | None, pairs: Pairs) -> verdicts.Pair | None:
-    """A case's time against the reference's: the pair is there in one order or the other."""
-    if reference is None or reference == key:
-        return None
-    if (key, reference) in pairs:
-        return pairs[key, reference]
-    return swapped(pairs[reference, key]) if (reference, key) in pairs else None
+def _between(first: str, second: str, pairs: Pairs) -> verdicts.Pair | None:
+    """The pair is there in one order or the other."""
+    if (first, second) in pairs:
+        return pairs[first, second]
+    return swapped(pairs[second, first]) if (second, first) in pairs else None
 
 
 def of_session(store: Store, session: Session, results: Sequence[Result]) -> tuple[Standings, Aboves]:

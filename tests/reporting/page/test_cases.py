@@ -6,6 +6,7 @@ import base64
 import json
 import shlex
 import zlib
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from tests.reporting.page.test_table import source
 from tests.samples import MS, case, machine, measurement
 from unetbench.arguments import parser
-from unetbench.records import Result, Session, Turn
+from unetbench.records import Network, Result, Session, Turn
 from unetbench.reporting.page import cases
 from unetbench.reporting.rows import rows
 
@@ -83,7 +84,14 @@ def test_the_command_measures_that_case_again() -> None:
     assert (options.network, options.recipe) == (["resnet18/unet"], ["torch_eager/fp32"])
     assert (options.size, options.threads, options.preset) == (["512x512"], 2, "standard")
     assert (options.images.as_posix(), options.force) == ("photos", True)
+    again = cases.command(result, _session("run --preset standard --images=photos my/suite", "standard"))
+    options = parser().parse_args(shlex.split(again)[1:])
+    assert (options.suite.as_posix(), options.images.as_posix()) == ("my/suite", "photos")
     assert "benchmarks/unet_decoder" in cases.command(result, _session("tune resnet18", "tune"))
+    own = replace(result, case=replace(result.case, network=Network("resnet18", weights="a.safetensors")))
+    said = cases.command(own, _session("tune resnet18 --weights a.safetensors", "tune"))
+    assert said.endswith('  # in a suite.toml with weights = "a.safetensors"')
+    assert "#" not in cases.command(own, _session("run my/suite", "quick")), "that suite has them"
 
 
 def test_cases_lie_deflated_in_the_order_of_the_rows() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.samples import case as a_case
 from tests.samples import machine, measurement
-from unetbench.records import Result, Session
+from unetbench.records import Network, Result, Session
 from unetbench.reporting.page import Source
 from unetbench.reporting.page.table import family, machine_names, runtime, sources_data
 from unetbench.reporting.report import Report
@@ -73,6 +75,17 @@ def test_ties_are_those_not_told_apart() -> None:
     assert sources_data([source("not decided")])["ties"] == {"0": [1], "1": [0]}
     assert sources_data([source("the same")])["ties"] == {"0": [1], "1": [0]}
     assert sources_data([source("slower")])["ties"] == {}
+
+
+def test_networks_without_an_encoder_keep_their_names() -> None:
+    names = ["torchvision.fcn_resnet50", "torchvision.deeplabv3_resnet50", "unet_2015"]
+    results = tuple(
+        Result(case=each, key=each.key(), session=1, measurements=(measurement(),))
+        for each in (replace(a_case(), network=Network.parse(name)) for name in names)
+    )
+    given = source("faster")
+    shown = Source(label="a", report=replace(given.report, rows=rows(results)), results=results)
+    assert sorted(sources_data([shown])["columns"]["network"]) == sorted(names)
 
 
 def test_columns_are_of_one_length_and_of_plain_values() -> None:

@@ -18,10 +18,16 @@ def load_ncnn(folder: Any, threads: int, options: dict[str, str]) -> Any:
     if net.load_param(str(folder / "network.param")) or net.load_model(str(folder / "network.bin")):
         raise SystemExit("ncnn cannot read the network of this bundle")
 
+    # In the order of their numbers: ncnn tells them as its layers come.
+    inputs, outputs = (
+        sorted(names, key=lambda name: int(name.lstrip("inout")))
+        for names in (net.input_names(), net.output_names())
+    )
+
     def run(values: list[Any]) -> list[Any]:
         extractor = net.create_extractor()
-        for name, value in zip(net.input_names(), values, strict=True):
+        for name, value in zip(inputs, values, strict=True):
             extractor.input(name, ncnn.Mat(value[0]).clone())
-        return [np.array(extractor.extract(name)[1])[None] for name in net.output_names()]
+        return [np.array(extractor.extract(name)[1])[None] for name in outputs]
 
     return run

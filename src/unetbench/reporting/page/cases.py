@@ -10,10 +10,13 @@ import base64
 import json
 import shlex
 import zlib
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from math import ceil, isqrt
 from typing import Any
 
+from unetbench.arguments import parser
+from unetbench.errors import UnetbenchError
 from unetbench.records import Measurement, Result, Session, Turn
 from unetbench.reporting.attribution import NOTHING, Limits
 from unetbench.reporting.certificate import certificate
@@ -56,18 +59,33 @@ def detail(result: Result, row: Row, session: Session, limits: Limits = NOTHING)
 
 def command(result: Result, session: Session) -> str:
     """Return the command that measures a case again, under the conditions of its session."""
-    case, given = result.case, shlex.split(session.command)
-    words = ["unetbench", "run", given[1] if given[:1] == ["run"] and len(given) > 1 else _ANY_SUITE]
+    case, given = result.case, _given(session)
+    suite = getattr(given, "suite", None)
+    words = ["unetbench", "run", str(suite or _ANY_SUITE)]
     words += ["--network", case.network.name, "--recipe", str(case.recipe)]
     words += ["--size", f"{case.height_px}x{case.width_px}", "--batch", str(case.batch)]
     words += ["--classes", str(case.network.classes), "--threads", str(case.threads)]
     words += ["--preset", session.preset if session.preset in ("quick", "rigorous") else "standard"]
     words += ["--store", "again.sqlite"]
-    if "--images" in given[:-1]:
-        words += ["--images", given[given.index("--images") + 1]]
-    if "--force" in given:
+    if getattr(given, "images", None):
+        words += ["--images", str(given.images)]
+    if getattr(given, "force", False):
         words.append("--force")
-    return shlex.join(words)
+    network = case.network
+    beyond = [f"weights = {json.dumps(network.weights)}"] if network.weights != "random" else []
+    beyond += [f"decoder_channels = {list(network.decoder_channels)}"] if network.decoder_channels else []
+    # What no option says is in the suite, or is to be put into one.
+    return shlex.join(words) + (
+        "" if suite or not beyond else f"  # in a suite.toml with {', '.join(beyond)}"
+    )
+
+
+def _given(session: Session) -> Namespace:
+    """What the session was started with; nothing where it was by a script of its own."""
+    try:
+        return parser().parse_args(shlex.split(session.command))
+    except (UnetbenchError, SystemExit):
+        return Namespace()
 
 
 def _with_results(each: Source) -> Iterator[tuple[Row, Result]]:

@@ -44,15 +44,10 @@ def points(rows: Sequence[Row]) -> list[Point]:
     fields += ("speedup_low", "speedup_high")
     return [
         {name: getattr(row, name) for name in fields}
-        | {"runtime": runtime(row.recipe), "network": network(row)}
+        | {"runtime": runtime(row.recipe), "network": row.short_network}
         for row in rows
         if row.status == "ok"
     ]
-
-
-def network(row: Row) -> str:
-    """Return the short name of a row's network: the tag of a training and the usual decoder are left out."""
-    return row.bare_encoder if row.decoder in ("", "unet") else f"{row.bare_encoder}/{row.decoder}"
 
 
 def pareto(across: str, up: str = "images_per_s", rows: Sequence[Point] | None = None) -> alt.LayerChart:

@@ -32,7 +32,6 @@ const rows = Array.from({ length: data.columns.case.length }, (_, at) => {
   row.preset = data.sources[row.source].preset;
   row.ok = row.status === "ok";
   row.failed = row.median_ms === null;
-  row.network = row.encoder.split(".")[0] + (row.decoder === "unet" ? "" : `/${row.decoder}`);
   row.low = row.interval_low_ms === null ? row.low_ms : row.interval_low_ms;
   row.high = row.interval_high_ms === null ? row.high_ms : row.interval_high_ms;
   row.first = row.rank === "" ? null : Number(row.rank.split("–")[0]);

@@ -10,7 +10,8 @@ const FILTERS = [
   ["preset", "Preset"],
 ].filter(([field]) => several(field));
 // Times of two machines share no order: at first one machine is shown.
-const chosen = several("machine") ? { machine: data.sources[0].machine } : {};
+const linked = rows.find((row) => location.hash && location.hash === `#${row.case}`);
+const chosen = several("machine") ? { machine: linked ? linked.machine : data.sources[0].machine } : {};
 let sought = "";
 
 function say(text) {
@@ -101,7 +102,6 @@ function begin() {
   drawAxes();
   drawSessions();
   sorted = { column: COLUMNS.find((column) => column.name === "median ms"), descending: false };
-  const linked = rows.find((row) => location.hash && location.hash === `#${row.case}`);
   requestAnimationFrame(() =>
     setTimeout(async () => {
       await apply();

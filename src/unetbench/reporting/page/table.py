@@ -35,6 +35,7 @@ def sources_data(sources: Sequence[Source]) -> dict[str, Any]:
     }
     columns["source"] = [number for number, _ in shown]
     columns["machine"] = [names[number] for number, _ in shown]
+    columns["network"] = [row.short_network for _, row in shown]
     columns["family"] = [family(row.encoder) for _, row in shown]
     columns["runtime"] = [runtime(row.recipe) for _, row in shown]
     return {
