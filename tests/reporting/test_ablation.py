@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.samples import case, measurement
-from unetbench.records import Failure, Result
+from unetbench.records import Failure, Network, Result
 from unetbench.reporting import ablation
 from unetbench.reporting.charts import write_png
 from unetbench.reporting.rows import Row, rows
@@ -70,6 +70,25 @@ def test_what_paired_blocks_say_stands_in_the_place_of_medians() -> None:
     assert "| resnet34 | mnn/fp32+fold_head | 5.00 | 1.25 |" in text, "no blocks pair these"
     assert "In brackets: intervals over paired blocks" in text
     assert "In brackets" not in ablation.table(table)
+
+
+def test_smps_unet_on_the_same_encoder_is_an_opponent() -> None:
+    def result(text: str, recipe: str, ms: float) -> Result:
+        asked = replace(case(recipe=recipe), network=Network.parse(text))
+        return Result(key=f"{text} {recipe}", case=asked, session=1, measurements=(measurement(ms),))
+
+    table = rows([
+        result("smp.unet[tu-resnet18.a1_in1k]", "torch_eager/fp32", 300),
+        result("smp.unet[tu-resnet18.a1_in1k]", "openvino/fp32+reparameterize", 150),
+        result("smp.unet[tu-resnet18.a1_in1k]", "openvino/int8", 10),
+        result("resnet18.a1_in1k/unet", "mnn/fp32+fold_head", 60),
+        result("resnet34/unet", "mnn/fp32+fold_head", 80),
+    ])  # fmt: skip
+    text = ablation.table(table)
+    assert "| resnet18 | mnn/fp32+fold_head | 60.0 | openvino/fp32+reparameterize | 150 | 2.50 |" in text
+    assert "| geometric mean | | | | | **2.50** |" in text
+    assert "| resnet34 |  |" not in text, "without a reference nothing is compared"
+    assert "smp.unet, fastest usual" not in ablation.table(_rows())
 
 
 def test_it_is_shown_where_there_is_something_to_compare() -> None:

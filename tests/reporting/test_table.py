@@ -181,8 +181,9 @@ def test_the_error_is_that_of_the_row() -> None:
 
 
 def test_where_nearly_nothing_fits_the_encoder_and_its_time_stay() -> None:
-    assert [column.name for column in sorted(COLUMNS, key=lambda column: column.leaves)][:2] == [
+    assert [column.name for column in sorted(COLUMNS, key=lambda column: column.leaves)][:3] == [
         "encoder",
+        "network",  # stands in the other's place
         "median ms",
     ]
 
@@ -206,3 +207,17 @@ def test_where_decoders_are_compared_their_share_is_a_column_and_the_decoder_sta
     shown = {column.name: column.text(several[0]) for column in shown_columns(several)}
     assert (shown["dec. M"], shown["dec. %"]) == ("3.00", "75")
     assert "unet[upsampling=nearest]" in _text(several, 80)
+
+
+def test_the_heading_over_whole_networks_is_network() -> None:
+    def headings(*names: str) -> set[str]:
+        table = rows(
+            Result(
+                case=replace(case(), network=Network.parse(name)), session=1, measurements=(measurement(),)
+            )
+            for name in names
+        )
+        return {"encoder", "network"} & {column.name for column in shown_columns(table)}
+
+    assert headings("resnet18/unet", "resnet18/semantic_fpn") == {"encoder"}
+    assert headings("resnet18/unet", "unet_2015") == {"network"}

@@ -18,6 +18,7 @@ from unetbench.reporting.table import milliseconds
 _USUAL = ("torch_compile", "onnxruntime", "openvino")  # what users run today
 _AS_IT_COMES = {"reparameterize", "channels_last"}  # rewrites that they have too
 _USUAL_OPTIONS = {"freezing"}
+_TIMM_IN_SMP = "tu-"
 _MARKS: Final = {"exact": "", "near": " ≈", "approximate": " ~"}
 _LEGEND = (
     "Median ms of a run; **bold**: the fastest whose answer is exact or near. ≈ near: error over twice that of "
@@ -67,7 +68,8 @@ def table(rows: Sequence[Row], said: Standings = NONE) -> str:
         for network in networks
     }
     lines = (_by_network if len(networks) > len(ordered) else _by_recipe)(ordered, networks, texts, means)
-    return "\n".join([*lines, "", _LEGEND, "", *_gain_lines(rows, networks, said)]) + "\n"
+    parts = [lines, [_LEGEND], _gain_lines(rows, networks, said), _other_lines(rows, networks)]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
 def _by_recipe(
@@ -147,7 +149,12 @@ def _gain_lines(rows: Sequence[Row], networks: Sequence[str], said: Standings) -
         found[kind] = {network: (over_eager.get(network), over_usual.get(network)) for network in networks}
         columns[2 * place] = list(over_eager.values())
         columns[2 * place + 1] = list(over_usual.values())
+    gaining = {network for kind in kinds for network, gains_ in found[kind].items() if any(gains_)}
+    if not gaining:
+        return []
     for network in networks:
+        if network not in gaining:
+            continue  # it was measured without a reference: nothing is compared
         cells = []
         for kind in kinds:
             eager, usual = found[kind][network]
@@ -162,6 +169,35 @@ def _gain_lines(rows: Sequence[Row], networks: Sequence[str], said: Standings) -
         "",
         f"× usual: over the fastest of {names} in fp32 with {' and '.join(sorted(_AS_IT_COMES))} at most."
         + (" In brackets: intervals over paired blocks, which hold together at 99 %." if said.pairs else ""),
+    ]
+
+
+def _other_lines(rows: Sequence[Row], networks: Sequence[str]) -> list[str]:
+    """Our fastest exact or near form against smp's U-Net on the same encoder, as people run that; in Markdown."""
+    found = []
+    for network in networks:
+        encoder, _, decoder = network.partition("/")
+        own = f"{encoder.removeprefix(_TIMM_IN_SMP)}/unet"
+        if decoder != "smp.unet" or own not in networks:
+            continue
+        ours, theirs = _fastest(rows, own, _counts_as_fp32), _fastest(rows, network, _usual)
+        if ours and theirs and ours.median_ms and theirs.median_ms:
+            found.append((_short(own), ours, theirs, theirs.median_ms / ours.median_ms))
+    if not found:
+        return []
+    lines = [
+        "| encoder | our U-Net, fastest exact or near | ms | smp.unet, fastest usual | ms | × |",
+        "|---|---|---:|---|---:|---:|",
+    ]
+    for encoder, ours, theirs, ratio in found:
+        cells = [encoder, ours.recipe, milliseconds(ours.median_ms), theirs.recipe]
+        lines.append(f"| {' | '.join(cells)} | {milliseconds(theirs.median_ms)} | {ratio:.2f} |")
+    middle = exp(fsum(log(ratio) for *_, ratio in found) / len(found))
+    return [
+        *lines,
+        f"| geometric mean | | | | | **{middle:.2f}** |",
+        "",
+        "Two networks, not one in two forms: medians of processes minutes apart.",
     ]
 
 

@@ -39,7 +39,7 @@ def markdown_text(
 ) -> str:
     """Return a Markdown table under its heading, the conditions and notes below it."""
     lines = [f"**{_escaped(heading)}**", "", "| " + " | ".join(map(_escaped, header)) + " |"]
-    words = {"encoder", "decoder", "recipe", "winner", "status", "size", "bound by memory"}
+    words = {"encoder", "network", "decoder", "recipe", "winner", "status", "size", "bound by memory"}
     lines.append("|" + "|".join("---" if name in words else "---:" for name in header) + "|")
     lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in body]
     lines += ["", *(f"{_escaped(note)}  " for note in notes)]

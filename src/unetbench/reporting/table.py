@@ -67,6 +67,7 @@ def _speedup_interval(row: Row) -> str:
 COLUMNS = (
     Column(name="rank", text=lambda row: row.rank, leaves=1, left=True),
     Column(name="encoder", text=lambda row: row.encoder, leaves=-2, left=True),
+    Column(name="network", text=lambda row: row.encoder, leaves=-2, left=True),
     Column(name="decoder", text=lambda row: row.decoder, leaves=0, left=True),
     Column(name="recipe", text=lambda row: row.recipe, leaves=0, left=True),
     Column(name="size", text=lambda row: row.size, leaves=13, left=True),
@@ -100,6 +101,7 @@ def shown_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
         empty.add(_OF_SEVERAL)
     if len({row.decoder for row in rows}) < 2:
         empty |= {*_OF_DECODERS}
+    empty.add("network" if all(row.decoder for row in rows) else "encoder")  # a whole network has none
     return tuple(
         column
         for column in COLUMNS
