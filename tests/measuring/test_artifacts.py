@@ -87,7 +87,7 @@ def test_another_version_of_the_runtime_or_of_our_code_is_another_artifact(
         patch.setattr(artifacts, "version", lambda package: "99")
         assert _key() != before
     with monkeypatch.context() as patch:
-        patch.setattr(artifacts, "_sources", lambda runtime: "changed")
+        patch.setattr(artifacts, "sources", lambda runtime: "changed")
         assert _key() != before
 
 

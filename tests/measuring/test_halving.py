@@ -34,6 +34,14 @@ def test_alone_the_faster_half_of_each_class_goes_on_with_the_reference() -> Non
     ]  # fmt: skip
 
 
+def test_a_time_that_others_disturbed_drops_nobody() -> None:
+    slow = _result("mnn[winograd=1]/fp32", 900)
+    busy = replace(slow, measurements=(replace(slow.alone[-1], waiting_share=0.5),))
+    found = halving.contenders([REFERENCE, *EXACT, busy])
+    assert busy.case in found
+    assert len(found) == 1 + 3 + 1, "nor does it count among those of which half stay"
+
+
 def test_networks_are_not_compared_with_each_other() -> None:
     other = [
         replace(each, case=replace(each.case, network=replace(each.case.network, encoder="resnet34")))

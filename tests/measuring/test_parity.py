@@ -136,6 +136,21 @@ def test_int8_has_a_floor_of_agreement_under_which_the_output_is_wrong(flipped: 
         assert "less than the floor of 90% in int8" in said
 
 
+@pytest.mark.parametrize(
+    ("share", "kept", "passes"), [(0.05, 0.04, False), (0.05, 0.6, True), (0.005, 0.3, True)]
+)
+def test_int8_keeps_every_class_that_is_to_be_seen(share: float, kept: float, passes: bool) -> None:
+    reference = -np.ones((1, 1, 100, 100))
+    count = round(share * reference.size)
+    reference.ravel()[:count] = 1  # the only object
+    answer = reference.copy()
+    answer.ravel()[round(kept * count) : count] = -1
+    said = _fault(reference, answer, "int8")
+    assert (said is None) == passes
+    if said:
+        assert said == "class 1 has 5.0% of the pixels and keeps 4% of them in int8"
+
+
 def test_a_vacuous_reference_proves_nothing() -> None:
     reference = _reference(1) + 10
     said = _fault(reference, reference)

@@ -54,7 +54,7 @@ class Measured:
             return Result(
                 case=case, session=1, failure=Failure(stage="building", kind="unsupported", message="no")
             )
-        ms = {"resnet50": 900.0, "resnet18": 100.0, "efficientnet_b0": 150.0}.get(case.network.encoder, 60.0)
+        ms = {"resnet50": 990.0, "resnet18": 100.0, "efficientnet_b0": 150.0}.get(case.network.encoder, 60.0)
         return Result(
             case=case,
             session=1,
@@ -77,7 +77,7 @@ def test_the_search_halves_encoders_and_ends_in_blocks() -> None:
     assert (first, second, third) == ("alone", "alone", "blocks")
     assert [case.network.encoder for case in tried] == sorted(QUALITY, key=QUALITY.__getitem__, reverse=True)
     assert {str(case.recipe) for case in tried} == {"openvino/fp32+reparameterize+fold_head"}
-    # resnet50 can never come within the limit, vgg16 failed; of the four that are left the better two.
+    # resnet50 can never come within the limit, not by what int8 gains with AMX, vgg16 failed; of the four that are left the better two.
     assert {case.network.encoder for case in more} == {"efficientnet_b0", "resnet18"}
     assert {case.network.classes for case in more} == {5}
     # efficientnet_b0 meets 80 ms in int8 alone, resnet18 too.
@@ -93,6 +93,12 @@ def test_every_limit_counts_before_blocks_are_made() -> None:
     assert (
         len(large.asked[2][1]) == 6
     )  # none meets it: the best two all the same, so that it can be said by how much
+
+
+def test_a_limit_that_one_process_alone_just_misses_is_left_to_blocks() -> None:
+    near = Measured()
+    _search(exact_only=True, max_latency_ms=95.0).run(near, 60 * 60, near.clock)
+    assert {case.network.encoder for case in near.asked[2][1]} >= {"resnet18"}, "100 ms alone"
 
 
 def test_it_keeps_within_the_budget() -> None:

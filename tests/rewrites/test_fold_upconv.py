@@ -91,6 +91,16 @@ class _Impostor(nn.Module):
         return self.convolutions(torch.cat([skip, self.up(below)], dim=1))  # type: ignore[no-any-return]
 
 
+def test_a_stage_that_is_listened_to_or_dilated_is_none() -> None:
+    stage = _stage(4, 3, 5)
+    assert offered(nn.ModuleDict({"stage": stage}), "all") == 1
+    handle = stage.up.register_forward_hook(lambda *_: None)
+    assert offered(nn.ModuleDict({"stage": stage}), "all") == 0
+    handle.remove()
+    stage.up.dilation = (2, 2)
+    assert offered(nn.ModuleDict({"stage": stage}), "all") == 0
+
+
 def test_what_only_looks_like_a_stage_is_refused() -> None:
     holder = nn.ModuleDict({"stage": _Impostor()}).eval()
     with pytest.raises(Unsupported, match="cannot fold stage"):

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +29,7 @@ _UNFINISHED = ".part-"
 _LIMIT_BYTES = 10 << 30  # of everything kept; the least recently used go first
 _ABANDONED_S = 86_400.0  # then no process works at an unfinished folder, or with an artifact, any more
 _OTHERS_MAY_WRITE = 0o022
+_HOLDING_BACK = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
 _SOURCE = Path(__file__).parents[1]
 _CONVERTS = ("torch", "timm", "onnx", "onnxscript", "nncf", "torchao", "numpy")  # whatever the runtime
 
@@ -64,9 +65,9 @@ def key(case: Case, *, weights: str, images: str, build: int) -> str:
     network = replace(case.network, weights="random")  # the digest says more than how they were drawn
     calibration = images if case.recipe.precision == "int8" else ""
     taken = [*runtimes, parts.find("reference", network.part.name)] if network.reference else runtimes
-    packages = {*_CONVERTS, *(name for part in taken for name in part.constants.get("REQUIRES", ()))}
-    made_by = tuple((name, _version(name)) for name in sorted(packages))
-    machine_facts = (here.cpu, here.instruction_sets)
+    packages = [name for part in taken for name in part.constants.get("REQUIRES", ())]
+    # A shell may hold back what the CPU has: code compiled so is not this machine's best.
+    machine_facts = (here.cpu, here.instruction_sets, *(os.environ.get(name, "") for name in _HOLDING_BACK))
     asked = replace(case, network=network)
     return digest(
         (
@@ -74,9 +75,9 @@ def key(case: Case, *, weights: str, images: str, build: int) -> str:
             weights,
             calibration,
             build,
-            made_by,
+            made_by(packages),
             machine_facts,
-            _sources([part.name for part in runtimes]),
+            sources([part.name for part in runtimes]),
         )
     )
 
@@ -150,8 +151,13 @@ def prune(root: Path, limit_bytes: int = _LIMIT_BYTES) -> None:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _sources(runtimes: Sequence[str]) -> str:
-    """Our own code is part of what an artifact is made from."""
+def made_by(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return the versions of what builds and converts networks, and of further packages."""
+    return tuple((name, _version(name)) for name in sorted({*_CONVERTS, *packages}))
+
+
+def sources(runtimes: Sequence[str]) -> str:
+    """Return a digest of our own code: it is part of what a reference and an artifact are made from."""
     files = [*(_SOURCE / "networks").rglob("*.py"), *(_SOURCE / "rewrites").glob("*.py")]
     files += [_SOURCE / "measuring" / "conversion.py", _SOURCE / "photos.py"]
     files += [*(_SOURCE / "runtimes").glob("_*.py")]

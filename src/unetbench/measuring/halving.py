@@ -14,24 +14,28 @@ from statistics import fmean, median
 
 from unetbench.records import REFERENCE, Case, Result, Turn
 from unetbench.samples import ROUNDS
-from unetbench.stats import summary
+from unetbench.stats import disturbed, summary
 
 RUNGS = (1, 2, 4)  # blocks after which the slower half leaves
 _LEAST = 2  # of a class stay: a winner is one only beside another
-_CLOSE_ALONE = 1.10  # of the fastest: one process alone says no more on a shared machine
+CLOSE_ALONE = 1.10  # of the fastest: one process alone says no more on a shared machine
 _CLOSE = 1.03  # in paired blocks
 
 
 def contenders(results: Iterable[Result]) -> tuple[Case, ...]:
-    """Return the cases that are worth blocks, by what they took alone, and every reference."""
+    """Return the cases that are worth blocks, by what they took alone, and every reference.
+
+    A time that other processes disturbed says nothing: its case goes on.
+    """
     whole = [result for result in results if result.failure is None and result.alone]
     by_class: dict[tuple[str, str], dict[Case, float]] = {}
     for result in whole:
         measured = result.alone[-1]
         place = (result.case.network_key(), measured.parity.measured_class)
-        if result.case.recipe != REFERENCE:
+        if result.case.recipe != REFERENCE and not disturbed(measured.waiting_share):
             by_class.setdefault(place, {})[result.case] = summary(measured.run_ns).median_ms
-    staying = {case for times in by_class.values() for case in _faster(times, _CLOSE_ALONE)}
+    staying = {case for times in by_class.values() for case in _faster(times, CLOSE_ALONE)}
+    staying |= {result.case for result in whole if disturbed(result.alone[-1].waiting_share)}
     return tuple(r.case for r in whole if r.case.recipe == REFERENCE or r.case in staying)
 
 

@@ -24,6 +24,7 @@ SURE_MARGIN = 10.0  # in units of the error's RMS: beyond it no pixel may change
 LOW_PRECISION_COSINE = 0.99  # bf16
 LOW_PRECISION_AGREEMENT = 0.99
 INT8_AGREEMENT = 0.90  # a floor only: how much quality int8 costs is told beside every int8 time
+INT8_SEEN, INT8_KEPT = 0.01, 0.5  # a class on so many of the pixels keeps so many of them, or it is lost
 UNCHANGED_ERROR = 1e-2  # of the largest logit: bf16 sums in another order move one by a bf16 step or two
 VACUOUS_SHARE = 0.999  # one answer on more of the pixels says nothing
 
@@ -107,7 +108,7 @@ def fault(reference: Floats, answer: Floats, parity: Parity | None, precision: s
     if precision == "fp32":
         return _fp32_fault(parity)
     if precision == "int8":
-        return _int8_fault(parity)
+        return _int8_fault(reference, answer, parity)
     if parity.cosine < LOW_PRECISION_COSINE or parity.agreement < LOW_PRECISION_AGREEMENT:
         return (
             f"cosine {parity.cosine:.4f} (at least {LOW_PRECISION_COSINE}), "
@@ -116,9 +117,15 @@ def fault(reference: Floats, answer: Floats, parity: Parity | None, precision: s
     return None
 
 
-def _int8_fault(parity: Parity) -> str | None:
+def _int8_fault(reference: Floats, answer: Floats, parity: Parity) -> str | None:
     if parity.agreement < INT8_AGREEMENT:
         return f"agreement {parity.agreement:.2%}, less than the floor of {INT8_AGREEMENT:.0%} in int8"
+    wanted, found = _classes(reference), _classes(answer)
+    for number in np.unique(wanted):
+        where = wanted == number
+        kept = float((found[where] == number).mean())
+        if where.mean() >= INT8_SEEN and kept < INT8_KEPT:
+            return f"class {number} has {where.mean():.1%} of the pixels and keeps {kept:.0%} of them in int8"
     return None
 
 

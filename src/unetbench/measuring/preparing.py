@@ -27,10 +27,13 @@ class Preparing:
     start_worker: Callable[[Case, float | None], Worker]
     on_phase: Callable[[str], None]
     on_tick: Callable[[], None]
+    _digest: str | None = None  # of the photographs, which stay what they are while a session lasts
 
     def reference(self, case: Case) -> Path:
         """Return the folder of the network's weights, inputs and answers."""
-        folder = self.work / case.network_key()
+        folder = self.work / reference.name(
+            case, images=self._photographs(), checked_inputs=self.checked_inputs
+        )
         if not reference.ready(folder):
             self._ask(case, "reference", folder=str(folder), inputs=self.checked_inputs)
         return folder
@@ -47,7 +50,7 @@ class Preparing:
         name = artifacts.key(
             case,
             weights=reference.weights_digest(folder),
-            images=photos.digest(self.images),
+            images=self._photographs(),
             build=build,
         )
         place = self.cache / name
@@ -59,6 +62,11 @@ class Preparing:
             if artifacts.facts(place) is None:
                 raise WorkerLost("converting", "crashed", "the artifact was damaged as it was written")
         return place
+
+    def _photographs(self) -> str:
+        if self._digest is None:
+            self._digest = photos.digest(self.images)
+        return self._digest
 
     def _ask(self, case: Case, do: str, **arguments: Any) -> None:
         worker = self.start_worker(case, None)

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from unetbench import photos
+from unetbench.keys import digest
+from unetbench.measuring import artifacts
 from unetbench.measuring.parity import Floats, relative_error
 from unetbench.records import Case
 from unetbench.runtimes import Image
@@ -23,6 +25,11 @@ from unetbench.runtimes import Image
 INPUTS = 4  # distinct crops that the timed runs cycle through, more where more are checked
 _CROP_SEED = 1234  # other crops than those that gave the batch-norm statistics
 FILES = ("weights.safetensors", "images.npy", "answers.npy")
+
+
+def name(case: Case, *, images: str, checked_inputs: int) -> str:
+    """Return the name of a network's reference: a hash of all that it is made from. `images` is a digest."""
+    return digest((case.network_key(), images, checked_inputs, artifacts.made_by(()), artifacts.sources(())))
 
 
 def ready(folder: Path) -> bool:

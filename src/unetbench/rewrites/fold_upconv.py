@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unetbench.errors import Unsupported
-from unetbench.rewrites._ghost import example_shape
+from unetbench.rewrites._ghost import example_shape, hooked
 
 TOLERANCE = 1e-12  # relative, in fp64: sums of products of two weights
 # Which stages: those whose multiplications get fewer, all, or so many of the finest.
@@ -119,7 +119,11 @@ def _is_stage(module: Any) -> bool:
     if type(up) is not nn.ConvTranspose2d or not isinstance(convolutions, nn.Sequential):
         return False
     first: Any = convolutions[0]
-    doubles = (up.kernel_size, up.stride, up.padding, up.groups) == ((2, 2), (2, 2), (0, 0), 1)
+    if hooked(up) or hooked(first):
+        return False
+    doubles = (up.kernel_size, up.stride, up.padding, up.dilation, up.output_padding, up.groups) == (
+        (2, 2), (2, 2), (0, 0), (1, 1), (0, 0), 1
+    )  # fmt: skip
     convolves = type(first) is nn.Conv2d and (
         first.kernel_size, first.stride, first.padding, first.dilation, first.groups, first.padding_mode
     ) == ((_TAPS, _TAPS), (1, 1), (1, 1), (1, 1), 1, "zeros")  # fmt: skip

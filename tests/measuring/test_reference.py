@@ -1,0 +1,29 @@
+"""A reference's name says all that it is made from: one left by another run is never taken for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.samples import case
+from unetbench.measuring import artifacts, reference
+
+
+def test_other_photographs_inputs_or_networks_have_another_name() -> None:
+    known = reference.name(case(), images="a", checked_inputs=1)
+    assert reference.name(case(recipe="mnn/fp32"), images="a", checked_inputs=1) == known, "recipes share it"
+    others = {
+        reference.name(case(), images="b", checked_inputs=1),
+        reference.name(case(), images="a", checked_inputs=16),
+        reference.name(case("resnet34"), images="a", checked_inputs=1),
+    }
+    assert len(others | {known}) == 4
+
+
+def test_other_versions_and_other_code_have_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = reference.name(case(), images="a", checked_inputs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts, "_version", lambda package: "changed")
+        assert reference.name(case(), images="a", checked_inputs=1) != known
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts, "sources", lambda runtimes: "changed")
+        assert reference.name(case(), images="a", checked_inputs=1) != known
