@@ -12,6 +12,7 @@ import shlex
 import zlib
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from functools import cache
 from math import ceil, isqrt
 from typing import Any
 
@@ -59,7 +60,7 @@ def detail(result: Result, row: Row, session: Session, limits: Limits = NOTHING)
 
 def command(result: Result, session: Session) -> str:
     """Return the command that measures a case again, under the conditions of its session."""
-    case, given = result.case, _given(session)
+    case, given = result.case, _given(session.command)
     suite = getattr(given, "suite", None)
     words = ["unetbench", "run", str(suite or _ANY_SUITE)]
     words += ["--network", case.network.name, "--recipe", str(case.recipe)]
@@ -80,10 +81,11 @@ def command(result: Result, session: Session) -> str:
     )
 
 
-def _given(session: Session) -> Namespace:
-    """What the session was started with; nothing where it was by a script of its own."""
+@cache
+def _given(command: str) -> Namespace:
+    """What a session was started with; nothing where it was by a script of its own."""
     try:
-        return parser().parse_args(shlex.split(session.command))
+        return parser().parse_args(shlex.split(command))
     except (UnetbenchError, SystemExit):
         return Namespace()
 
