@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tests.samples import case, measurement
 from unetbench.records import Failure, Network, Result
@@ -116,14 +117,15 @@ def test_with_more_networks_than_recipes_the_table_is_turned() -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "short"),
+    ("encoder", "decoder", "short"),
     [
-        ("resnet18.a1_in1k/unet", "resnet18"),
-        ("resnet18/semantic_fpn", "resnet18/semantic_fpn"),
-        ("tu-resnet18.a1/smp.unet", "tu-resnet18/smp.unet"),
-        ("torchvision.fcn_resnet50", "torchvision.fcn_resnet50"),
-        ("nnunet[plans=/a/b.json]", "nnunet[plans=/a/b.json]"),
+        ("resnet18.a1_in1k", "unet", "resnet18"),
+        ("resnet18", "semantic_fpn", "resnet18/semantic_fpn"),
+        ("tu-resnet18.a1", "smp.unet", "tu-resnet18/smp.unet"),
+        ("torchvision.fcn_resnet50", "", "torchvision.fcn_resnet50"),
+        ("nnunet[plans=/a/b.json]", "", "nnunet[plans=/a/b.json]"),
     ],
 )
-def test_a_network_has_a_short_name(network: str, short: str) -> None:
-    assert ablation._short(network) == short
+def test_a_network_has_a_short_name(encoder: str, decoder: str, short: str) -> None:
+    row = structs.replace(_rows()[0], encoder=encoder, decoder=decoder)
+    assert row.short_network == short

@@ -73,9 +73,7 @@ def opened(path: Path, in_channels: int) -> Iterator[tuple[Page, ...]]:
 
     Raises: BadInput where it is no image, is damaged, or its channels are not the network's; MissingPackage.
     """
-    with _told(path), path.open("rb") as stream:
-        start = stream.read(4)
-    if start not in _TIFF_STARTS:
+    if not _is_tiff(path):
         with _told(path):
             pixels, alpha = _whole(path)
             one = page(Array(pixels), in_channels, alpha)
@@ -97,11 +95,11 @@ def opened(path: Path, in_channels: int) -> Iterator[tuple[Page, ...]]:
 
 def geography(path: Path) -> tuple[tuple[int, int, int, Any, bool], ...]:
     """Return the tags of a TIFF that say where it lies on the earth; none of other files. Raises: as `opened`."""
-    with _told(path), path.open("rb") as stream:
-        if stream.read(4) not in _TIFF_STARTS:
-            return ()
-        from unetbench.deploy import tiff
+    if not _is_tiff(path):
+        return ()
+    from unetbench.deploy import tiff
 
+    with _told(path):
         return tiff.geography(path)
 
 
@@ -159,6 +157,11 @@ def found(paths: Sequence[Path]) -> list[Path]:
             raise BadInput(f"folder {str(path)!r} holds no image ({', '.join(SUFFIXES)}): give another.")
         files += inside
     return list(dict.fromkeys(files))
+
+
+def _is_tiff(path: Path) -> bool:
+    with _told(path), path.open("rb") as stream:
+        return stream.read(4) in _TIFF_STARTS
 
 
 def _whole(path: Path) -> tuple[Pixels, int]:

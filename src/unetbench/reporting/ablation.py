@@ -47,7 +47,7 @@ class Gain:
 
 def is_ablation(rows: Sequence[Row]) -> bool:
     """Return whether several recipes were measured on several networks, all else being equal."""
-    recipes, networks = {row.recipe for row in rows}, {_network(row) for row in rows}
+    recipes, networks = {row.recipe for row in rows}, {row.network for row in rows}
     conditions = {(row.size, row.batch, row.classes, row.threads) for row in rows}
     return len(recipes) > 2 and len(networks) > 1 and len(conditions) == 1
 
@@ -57,8 +57,8 @@ def table(rows: Sequence[Row], said: Standings = NONE) -> str:
 
     What paired blocks say of two recipes stands in the place of the ratio of their medians.
     """
-    networks = list(dict.fromkeys(_network(row) for row in sorted(rows, key=lambda row: row.encoder)))
-    cells = {(row.recipe, _network(row)): row for row in rows}
+    networks = {row.network: row.short_network for row in sorted(rows, key=lambda row: row.encoder)}
+    cells = {(row.recipe, row.network): row for row in rows}
     winners = {network: _fastest(rows, network, _counts_as_fp32) for network in networks}
     means = {recipe: _mean(rows, recipe) for recipe in {row.recipe for row in rows}}
     ordered = sorted(means, key=lambda recipe: (recipe != str(REFERENCE), means[recipe] or 0.0, recipe))
@@ -73,10 +73,10 @@ def table(rows: Sequence[Row], said: Standings = NONE) -> str:
 
 
 def _by_recipe(
-    recipes: Sequence[str], networks: Sequence[str], texts: _Texts, means: Mapping[str, float | None]
+    recipes: Sequence[str], networks: Mapping[str, str], texts: _Texts, means: Mapping[str, float | None]
 ) -> list[str]:
     lines = [
-        "| recipe | " + " | ".join(map(_short, networks)) + " | × eager |",
+        "| recipe | " + " | ".join(networks.values()) + " | × eager |",
         "|---|" + "---:|" * (len(networks) + 1),
     ]
     for recipe in recipes:
@@ -86,14 +86,12 @@ def _by_recipe(
 
 
 def _by_network(
-    recipes: Sequence[str], networks: Sequence[str], texts: _Texts, means: Mapping[str, float | None]
+    recipes: Sequence[str], networks: Mapping[str, str], texts: _Texts, means: Mapping[str, float | None]
 ) -> list[str]:
     """The same, turned: a page is no wider than its recipes where there are more networks."""
     lines = ["| network | " + " | ".join(recipes) + " |", "|---|" + "---:|" * len(recipes)]
-    for network in networks:
-        lines.append(
-            f"| {_short(network)} | " + " | ".join(texts[recipe, network] for recipe in recipes) + " |"
-        )
+    for network, short in networks.items():
+        lines.append(f"| {short} | " + " | ".join(texts[recipe, network] for recipe in recipes) + " |")
     lines.append("| × eager | " + " | ".join(_mean_text(means[recipe]) for recipe in recipes) + " |")
     return lines
 
@@ -133,7 +131,7 @@ def mean(found: Sequence[Gain]) -> float:
     return exp(fsum(log(each.ratio) for each in found) / len(found))
 
 
-def _gain_lines(rows: Sequence[Row], networks: Sequence[str], said: Standings) -> list[str]:
+def _gain_lines(rows: Sequence[Row], networks: Mapping[str, str], said: Standings) -> list[str]:
     kinds: Mapping[str, Callable[[Row], bool]] = {
         "fastest exact or near": _counts_as_fp32,
         "fastest exact": lambda row: row.measured_class == "exact",
@@ -152,14 +150,14 @@ def _gain_lines(rows: Sequence[Row], networks: Sequence[str], said: Standings) -
     gaining = {network for kind in kinds for network, gains_ in found[kind].items() if any(gains_)}
     if not gaining:
         return []
-    for network in networks:
+    for network, short in networks.items():
         if network not in gaining:
             continue  # it was measured without a reference: nothing is compared
         cells = []
         for kind in kinds:
             eager, usual = found[kind][network]
             cells += [eager.recipe if eager else "", str(eager or ""), str(usual or "")]
-        lines.append(f"| {_short(network)} | {' | '.join(cells)} |")
+        lines.append(f"| {short} | {' | '.join(cells)} |")
     means = [f"**{mean(column):.2f}**" if column else "" for column in columns]
     together = [text for pair in zip(means[::2], means[1::2], strict=True) for text in ("", *pair)]
     lines.append(f"| geometric mean | {' | '.join(together)} |")
@@ -172,7 +170,7 @@ def _gain_lines(rows: Sequence[Row], networks: Sequence[str], said: Standings) -
     ]
 
 
-def _other_lines(rows: Sequence[Row], networks: Sequence[str]) -> list[str]:
+def _other_lines(rows: Sequence[Row], networks: Mapping[str, str]) -> list[str]:
     """Our fastest exact or near form against smp's U-Net on the same encoder, as people run that; in Markdown."""
     found = []
     for network in networks:
@@ -182,20 +180,22 @@ def _other_lines(rows: Sequence[Row], networks: Sequence[str]) -> list[str]:
             continue
         ours, theirs = _fastest(rows, own, _counts_as_fp32), _fastest(rows, network, _usual)
         if ours and theirs and ours.median_ms and theirs.median_ms:
-            found.append((_short(own), ours, theirs, theirs.median_ms / ours.median_ms))
+            ratio = theirs.median_ms / ours.median_ms
+            gain = Gain(network=networks[own], recipe=ours.recipe, against=theirs.recipe, ratio=ratio)
+            found.append((gain, milliseconds(ours.median_ms), milliseconds(theirs.median_ms)))
     if not found:
         return []
     lines = [
         "| encoder | our U-Net, fastest exact or near | ms | smp.unet, fastest usual | ms | × |",
         "|---|---|---:|---|---:|---:|",
     ]
-    for encoder, ours, theirs, ratio in found:
-        cells = [encoder, ours.recipe, milliseconds(ours.median_ms), theirs.recipe]
-        lines.append(f"| {' | '.join(cells)} | {milliseconds(theirs.median_ms)} | {ratio:.2f} |")
-    middle = exp(fsum(log(ratio) for *_, ratio in found) / len(found))
+    lines += [
+        f"| {gain.network} | {gain.recipe} | {ours_ms} | {gain.against} | {theirs_ms} | {gain} |"
+        for gain, ours_ms, theirs_ms in found
+    ]
     return [
         *lines,
-        f"| geometric mean | | | | | **{middle:.2f}** |",
+        f"| geometric mean | | | | | **{mean([gain for gain, *_ in found]):.2f}** |",
         "",
         "Two networks, not one in two forms: medians of processes minutes apart.",
     ]
@@ -219,7 +219,7 @@ def _usual(row: Row) -> bool:
 
 
 def _fastest(rows: Sequence[Row], network: str, wanted: Callable[[Row], bool]) -> Row | None:
-    found = [row for row in rows if _network(row) == network and row.status == "ok" and wanted(row)]
+    found = [row for row in rows if row.network == network and row.status == "ok" and wanted(row)]
     return min(found, key=_time, default=None)
 
 
@@ -241,24 +241,12 @@ def _cell(row: Row | None, winner: Row | None) -> str:
     return f"**{text}**" if row is winner else text
 
 
-def _network(row: Row) -> str:
-    return row.network
-
-
-def _short(network: str) -> str:
-    """The encoder without its training's name, which the table's width has no place for."""
-    encoder, slash, decoder = network.partition("/")
-    if not slash or "[" in encoder:
-        return network  # a whole one
-    return f"{encoder.partition('.')[0]}{'' if decoder == 'unet' else '/' + decoder}"
-
-
 def heatmap(rows: Sequence[Row], *, title: str, subtitle: str) -> Any:
     """Return the chart of speed-ups over torch_eager/fp32: recipes against networks, colour and number."""
     import altair as alt
 
     points: list[dict[str, Any]] = [
-        {"recipe": row.recipe, "network": _short(_network(row)), "speedup": row.speedup,
+        {"recipe": row.recipe, "network": row.short_network, "speedup": row.speedup,
          "text": f"{row.speedup:.2f}" + _MARKS.get(row.measured_class, "")}
         for row in rows if row.speedup and not _is_reference(row)
     ]  # fmt: skip

@@ -15,9 +15,8 @@ from unetbench.stats import NS_PER_MS, disturbed, summary
 MEASURED_CLASSES: Final = ("exact", "near", "approximate")  # the most exact first
 
 
-class Row(
-    msgspec.Struct, frozen=True, kw_only=True, gc=False
-):  # a dataclass takes ten times as long to replace
+# A dataclass takes ten times as long to replace.
+class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One case as a report shows it; None where the case gave no such figure."""
 
     encoder: str

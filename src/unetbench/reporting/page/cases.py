@@ -10,8 +10,7 @@ import base64
 import json
 import shlex
 import zlib
-from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from math import ceil, isqrt
 from typing import Any
@@ -61,16 +60,16 @@ def detail(result: Result, row: Row, session: Session, limits: Limits = NOTHING)
 def command(result: Result, session: Session) -> str:
     """Return the command that measures a case again, under the conditions of its session."""
     case, given = result.case, _given(session.command)
-    suite = getattr(given, "suite", None)
+    suite = given.get("suite")
     words = ["unetbench", "run", str(suite or _ANY_SUITE)]
     words += ["--network", case.network.name, "--recipe", str(case.recipe)]
     words += ["--size", f"{case.height_px}x{case.width_px}", "--batch", str(case.batch)]
     words += ["--classes", str(case.network.classes), "--threads", str(case.threads)]
     words += ["--preset", session.preset if session.preset in ("quick", "rigorous") else "standard"]
     words += ["--store", "again.sqlite"]
-    if getattr(given, "images", None):
-        words += ["--images", str(given.images)]
-    if getattr(given, "force", False):
+    if given.get("images"):
+        words += ["--images", str(given["images"])]
+    if given.get("force"):
         words.append("--force")
     network = case.network
     beyond = [f"weights = {json.dumps(network.weights)}"] if network.weights != "random" else []
@@ -82,12 +81,12 @@ def command(result: Result, session: Session) -> str:
 
 
 @cache
-def _given(command: str) -> Namespace:
-    """What a session was started with; nothing where it was by a script of its own."""
+def _given(command: str) -> Mapping[str, Any]:
+    """What a session was started with, by option; nothing where it was by a script of its own."""
     try:
-        return parser().parse_args(shlex.split(command))
+        return vars(parser().parse_args(shlex.split(command)))
     except (UnetbenchError, SystemExit):
-        return Namespace()
+        return {}
 
 
 def _with_results(each: Source) -> Iterator[tuple[Row, Result]]:
