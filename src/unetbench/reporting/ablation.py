@@ -257,7 +257,10 @@ def heatmap(rows: Sequence[Row], *, title: str, subtitle: str) -> Any:
         y=alt.Y("recipe:N", title=None, sort=order, axis=alt.Axis(labelLimit=480)),
     )
     scale = alt.Scale(type="log", scheme="viridis")
-    boxes = base.mark_rect().encode(color=alt.Color("speedup:Q", scale=scale, title="× torch_eager/fp32"))
+    legend = alt.Legend(
+        title="× torch_eager/fp32", format=".3~g"
+    )  # where no tick is round, the ends are shown
+    boxes = base.mark_rect().encode(color=alt.Color("speedup:Q", scale=scale, legend=legend))
     middle = exp(fsum(log(point["speedup"]) for point in points) / len(points))
     ink = alt.condition(f"datum.speedup > {middle}", alt.value("#111"), alt.value("#fff"))
     numbers = base.mark_text(fontSize=11).encode(text="text:N", color=ink)
