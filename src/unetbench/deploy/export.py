@@ -70,10 +70,7 @@ def export(order: Order, on_phase: Callable[[str], None] = lambda _: None) -> Bu
             plain = single.prepared(plain_case, images, Path(scratch), on_phase)
             shutil.copyfile(plain.artifact / _ONNX, made / _ONNX)
             on_phase("checking the plain ONNX file")
-            alone = Path(scratch) / _PLAIN.name
-            alone.mkdir()
-            shutil.copyfile(made / _ONNX, alone / _ONNX)
-            replace(trial(made, plain_case, plain), network=alone).measured(on_phase)
+            replace(trial(made, plain_case, plain), network=made).measured(on_phase)
         on_phase("checking what was written")
         measurement = trial(made, case, prepared).measured(on_phase)
         write_manifest(made, case, prepared, measurement, card)

@@ -31,6 +31,7 @@ _ABANDONED_S = 86_400.0  # then no process works at an unfinished folder, or wit
 _OTHERS_MAY_WRITE = 0o022
 _HOLDING_BACK = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
 _SOURCE = Path(__file__).parents[1]
+_MAKE = ("conversion", "reference")  # of measuring
 _CONVERTS = ("torch", "timm", "onnx", "onnxscript", "nncf", "torchao", "numpy")  # whatever the runtime
 
 
@@ -159,7 +160,7 @@ def made_by(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
 def sources(runtimes: Sequence[str]) -> str:
     """Return a digest of our own code: it is part of what a reference and an artifact are made from."""
     files = [*(_SOURCE / "networks").rglob("*.py"), *(_SOURCE / "rewrites").glob("*.py")]
-    files += [_SOURCE / "measuring" / "conversion.py", _SOURCE / "photos.py"]
+    files += [_SOURCE / "photos.py", *(_SOURCE / "measuring" / f"{name}.py" for name in _MAKE)]
     files += [*(_SOURCE / "runtimes").glob("_*.py")]
     files += [_SOURCE / "runtimes" / f"{runtime}.py" for runtime in dict.fromkeys(runtimes)]
     return digest(tuple(path.read_text(encoding="utf-8") for path in sorted(files)))
