@@ -395,3 +395,7 @@ def test_a_page_and_a_parquet_file_of_a_store(tmp_path: Path, capsys: pytest.Cap
     assert list(frame["encoder"]) == ["resnet18", "vgg16"]
     assert frame["median_ms"][0] == pytest.approx(50)
     assert "add --html FILE" in _error(capsys, *known, "--store", str(path))
+    for form in ("--html", "--parquet", "--case"):
+        said = _error(capsys, *known, form, str(tmp_path / "a"), "--out", str(tmp_path / "out"))
+        assert f"leave it out where {form} is given" in said
+    assert not (tmp_path / "out").exists()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ _BORDER_PX = 32  # a cell of the coarsest map: the image's own border is padded 
 _BAR = 0.999
 _STEPS, _BATCH, _CROP_PX, _RATE = 300, 4, 128, 2e-3  # of training: a minute or two a network
 _SURROUNDINGS_PX = 33
+_LEAST_LEARNED, _MOST_OF_ONE = 0.85, 0.9
 _AMPLE = 1 << 32
 
 
@@ -45,7 +47,8 @@ def main() -> None:
     for encoder in _ENCODERS:
         drawn = [Network(encoder, classes=classes).build() for classes in _CLASSES]
         figures += _curve(f"{encoder}, random weights", drawn, held=False)
-        figures += _curve(f"{encoder}, trained", [_trained(model) for model in drawn], held=True)
+        trained = [_trained(model) for model in drawn]
+        figures += [_learned(encoder, trained), *_curve(f"{encoder}, trained", trained, held=True)]
     publish(
         "16",
         "seams: tiled against whole, the worse of two photographs and of 1 and 5 classes",
@@ -95,6 +98,27 @@ def _trained(model: Segmenter) -> Segmenter:
         optimiser.step()
         schedule.step()
     return model
+
+
+def _learned(encoder: str, models: Sequence[Segmenter]) -> Figure:
+    """How well they tell what they were taught: of networks that answer one class everywhere seams show nothing."""
+    right, commonest = [], []
+    for model, path in product(models, photos.default_photos()[:2]):
+        pixels = photos.pixels(path)
+        told = tiles.decided(_logits(model, pixels.shape[:2], pixels), np.dtype(np.uint8))
+        image = torch.from_numpy(pixels[None].transpose(0, 3, 1, 2).astype(np.float32) / 255)
+        wanted = _brightness(image, model.head.out_channels)[0].numpy()
+        right.append(float((told == wanted).mean()))
+        commonest.append(float(np.bincount(told.ravel()).max() / told.size))
+    figure = Figure(
+        name=f"{encoder}, trained: pixels of which it tells the brightness",
+        value=f"{min(right):.1%}",
+        bar=f"≥ {_LEAST_LEARNED:.0%}, and no class on more than {_MOST_OF_ONE:.0%}",
+        met=min(right) >= _LEAST_LEARNED and max(commonest) <= _MOST_OF_ONE,
+        note=f"the commonest class has at most {max(commonest):.0%} of a photograph",
+    )
+    print(figure.name, figure.value, figure.note, flush=True)
+    return figure
 
 
 def _brightness(crops: Tensor, classes: int) -> Tensor:

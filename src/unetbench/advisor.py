@@ -110,9 +110,7 @@ def constraints(
         )
     if encoders:
         option = " ".join(f"--encoder {pattern!r}" for pattern in encoders)
-        found.append(
-            Constraint(option=option, met=lambda c: any(fnmatchcase(c.row.encoder, p) for p in encoders))
-        )
+        found.append(Constraint(option=option, met=lambda c: _named(c.row, encoders)))
     return tuple(constraint for constraint in found if constraint is not None)
 
 
@@ -174,6 +172,11 @@ def doubt(candidate: Candidate, limit: float | None) -> str:
     if limit is not None and high is not None and high > limit:
         return f"its interval ends at {high:.4g} ms, beyond the limit"
     return ""
+
+
+def _named(row: Row, patterns: Sequence[str]) -> bool:
+    """Whether a row's encoder, with its tag or without, is among those meant: as a search takes patterns."""
+    return any(fnmatchcase(name, p) for name in (row.encoder, row.bare_encoder) for p in patterns)
 
 
 def _limit(

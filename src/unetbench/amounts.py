@@ -26,14 +26,12 @@ def count(text: str) -> int:
 
 
 def share(text: str) -> float:
-    """Read `3%` as 0.03. Raises: BadInput."""
-    try:
-        read = float(text.removesuffix("%")) / 100
-    except ValueError:
-        read = -1.0
-    if not 0.0 < read < 10.0:
-        raise BadInput(f"{text!r} is no share: give it as 3%.")
-    return read
+    """Read `3%` as 0.03; the sign must be there, since 0.03 may be meant by `0.03`. Raises: BadInput."""
+    read = re.fullmatch(r"\s*([0-9]+\.?[0-9]*)\s*%\s*", text)
+    value = float(read[1]) / 100 if read else -1.0
+    if not 0.0 <= value < 10.0:
+        raise BadInput(f"{text!r} is no share: give it as 3%, with the sign.")
+    return value
 
 
 def percentile(text: str) -> float:

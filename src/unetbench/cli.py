@@ -130,6 +130,9 @@ def _tune(options: Namespace, given: list[str]) -> int:
 
 
 def _report(options: Namespace, given: list[str]) -> int:
+    other = next((form for form in ("html", "parquet", "case") if getattr(options, form)), None)
+    if options.out is not None and other:
+        raise BadInput(f"--out DIR is for CSV, Markdown and charts: leave it out where --{other} is given.")
     if options.html is None and len(options.store or ()) > 1:
         raise BadInput("several stores go on one page: add --html FILE, or bring them together by `merge`.")
     if options.html is None:

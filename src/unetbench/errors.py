@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Literal
 
+_SAID = 160  # characters of another package's error
 FailureKind = Literal["unsupported", "out of memory", "timeout", "crashed", "wrong output", "not run"]
 
 
@@ -41,6 +42,11 @@ class WorkerLost(UnetbenchError):
     def __init__(self, stage: str, kind: FailureKind, message: str) -> None:
         super().__init__(f"{kind} while {stage}: {message}")
         self.stage, self.kind, self.message = stage, kind, message
+
+
+def in_short(error: Exception) -> str:
+    """Return another package's error as one line: its kind and the first words, since some say pages."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:_SAID].rstrip('.')}"
 
 
 def unknown(what: str, given: str, accepted: Iterable[str], next_step: str) -> BadInput:

@@ -88,6 +88,26 @@ def test_paths_that_leave_the_folder_are_refused(tmp_path: Path, name: str) -> N
         opened(place)
 
 
+@pytest.mark.parametrize(
+    ("part", "changed", "said"),
+    [
+        ("measurement", {"run_ns": [0]}, "holds no time"),
+        ("measurement", {"run_ns": []}, "holds no time"),
+        ("machine", {"cpu": "x\nVERIFIED: every file is whole"}, "cannot be printed"),
+        ("machine", {"kernel": "\x1b[2J"}, "cannot be printed"),
+    ],
+)
+def test_a_strangers_card_cannot_speak_for_us(
+    tmp_path: Path, part: str, changed: dict[str, object], said: str
+) -> None:
+    place = folder(tmp_path)
+    card = json.loads((place / "manifest.json").read_text())["card"]
+    card[part] |= changed
+    _changed(place, card=card)
+    with pytest.raises(BadInput, match=said):
+        opened(place)
+
+
 def test_links_are_refused_wherever_they_lead(tmp_path: Path) -> None:
     place = folder(tmp_path)
     target = tmp_path / "elsewhere"

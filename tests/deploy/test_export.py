@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.deploy.bundles import CLASSES, RUNTIMES, SIDE, case, folder, shared
 from tests.samples import machine, measurement
-from unetbench import parts, photos
+from unetbench import Network, parts, photos
 from unetbench.cli import main
 from unetbench.deploy import export, standalone
 from unetbench.errors import BadInput, Unsupported
+from unetbench.networks.weights import tensors
 from unetbench.records import Recipe
 from unetbench.store import writing
 
@@ -83,6 +86,52 @@ def test_a_folder_that_is_taken_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "notes"
 
 
+def test_the_folder_that_one_is_in_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "test_resnet", "--recipe", "onnxruntime/fp32", "-o", "."]) == 2
+    assert "the folder that you are in" in capsys.readouterr().err
+
+
+def test_a_checkpoint_and_a_stored_time_go_into_a_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a user does: weights of a trained network, timed before by `run`."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    checkpoint, store = tmp_path / "trained.safetensors", tmp_path / "results.sqlite"
+    asked = replace(case(), network=Network("test_resnet", classes=2, weights=str(checkpoint)))
+    trained = Network("test_resnet", classes=2).build()
+    with torch.no_grad():
+        trained.head.weight.mul_(-1)
+    save_file(tensors(trained), checkpoint)
+    with writing(store) as opened_store:
+        session = opened_store.open_session(
+            machine(), preset="quick", images="x", command=["run"], fresh=True
+        )
+        opened_store.append(session.identifier, asked, measurement(12.5))
+    bundle = tmp_path / "bundle"
+    arguments = [
+        "export",
+        "test_resnet",
+        "--recipe",
+        "onnxruntime/fp32",
+        "--size",
+        str(SIDE),
+        "--classes",
+        "2",
+    ]
+    arguments += ["--weights", str(checkpoint), "--threads", "1", "--store", str(store), "-o", str(bundle)]
+    assert main(arguments) == 0, capsys.readouterr().err
+    assert "12.50 ms" in capsys.readouterr().out
+    image = torch.from_numpy(np.load(bundle / "input.npy"))
+    with torch.inference_mode():
+        expected = trained(image).numpy()
+    assert np.abs(np.load(bundle / "logits.npy") - expected).max() < 1e-3, (
+        "of these weights, not of random ones"
+    )
+
+
 def test_the_card_is_the_latest_of_the_store_that_has_the_case(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     with writing(path) as store:
@@ -111,9 +160,12 @@ def test_a_bundles_own_program_needs_the_runtime_and_numpy_alone(tmp_path: Path,
     )
     code = f"{refuse}sys.argv = sys.argv[1:]\nimport runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
 
-    def run(*arguments: object) -> str:
+    def ran(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", code, bundle / "predict.py", *arguments]
-        done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+        return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+
+    def run(*arguments: object) -> str:
+        done = ran(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()[-1]
 
@@ -125,6 +177,11 @@ def test_a_bundles_own_program_needs_the_runtime_and_numpy_alone(tmp_path: Path,
         agreeing = np.asarray(mask) == np.load(tmp_path / "mask.npy")
     assert agreeing.mean() >= 0.999, "it blends as `unetbench predict` does"
     assert len((bundle / "predict.py").read_text().splitlines()) < 140
+    if recipe == "onnxruntime/fp32":
+        assert "usage: " in ran(tmp_path / "image.npy").stderr
+        np.save(bundle / "logits.npy", np.load(bundle / "logits.npy")[:, ::-1])
+        assert "WRONG ANSWER" in (wrong := ran()).stderr
+        assert wrong.returncode == 1
 
 
 def test_the_onnx_of_a_bundle_is_plain(tmp_path: Path) -> None:

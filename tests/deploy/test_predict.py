@@ -24,6 +24,7 @@ from tests.deploy.bundles import CLASSES, RUNTIMES, SIDE, case, folder, plain, s
 from unetbench import photos
 from unetbench.cli import main
 from unetbench.deploy import predict as predicting
+from unetbench.deploy import segment
 from unetbench.deploy.predict import Order, Summary, predict
 from unetbench.deploy.progress import Lines, observer
 from unetbench.errors import BadInput
@@ -104,8 +105,8 @@ def test_images_of_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
 def test_narrow_memory_changes_no_pixel(tmp_path: Path) -> None:
     image = _photo(tmp_path / "in", 150, 600)
     _run(shared().folder, [image], tmp_path / "a")
-    with pytest.raises(AssertionError):
-        assert _run(shared().folder, [image], tmp_path / "b", memory_bytes=1000)[0].done == 1
+    with pytest.raises(BadInput, match="--memory 0 MB is too little"):
+        _run(shared().folder, [image], tmp_path / "b", memory_bytes=1000)
     fixed = 4_194_304 + 4 * CLASSES * SIDE * SIDE * 4 + 150 * 600 * (3 + 3 + 2)
     column = SIDE * (3 * 2 + (CLASSES + 1) * 4)
     summary, _, _ = _run(shared().folder, [image], tmp_path / "c", memory_bytes=fixed + 300 * column)
@@ -196,6 +197,8 @@ def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "is not there" in _error(capsys, "predict", bundle, tmp_path / "b.png", "-o", out)
     assert "holds the images" in _error(capsys, "predict", bundle, image, "-o", tmp_path / "in")
     assert "512MB" in _error(capsys, "predict", bundle, image, "-o", out, "--memory", "much")
+    assert "give --memory" in _error(capsys, "predict", bundle, image, "-o", out, "--memory", "1MB")
+    assert "with the sign" in _error(capsys, "predict", bundle, image, "-o", out, "--overlap", "0.5")
     assert "up to 90%" in _error(capsys, "predict", bundle, image, "-o", out, "--overlap", "95%")
     assert "did you mean tiff" in _error(capsys, "predict", bundle, image, "-o", out, "--format", "tif")
     assert "CPUs" in _error(capsys, "predict", bundle, image, "-o", out, "--threads", "4096")
@@ -218,6 +221,45 @@ def test_no_mask_by_a_bundle_that_answers_wrongly_here(
     assert main(["predict", str(bundle), str(image), "-o", str(tmp_path / "out")]) == 2
     assert "answers wrongly on this machine" in capsys.readouterr().err
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_network_that_its_runtime_refuses_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.deploy.test_bundle import _rehashed
+
+    bundle = folder(tmp_path, case("openvino/fp32"))
+    (bundle / "network" / "network.xml").write_text("<net>")
+    _rehashed(bundle, "network/network.xml")
+    image = _photo(tmp_path / "in", 64, 64)
+    assert "does not load into openvino here" in _error(
+        capsys, "predict", bundle, image, "-o", tmp_path / "out"
+    )
+
+
+def test_an_image_that_the_runtime_cannot_run_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [_photo(tmp_path / "in", 64, 64, name) for name in ("a.png", "b.png")]
+    answer = segment.Network.answer
+
+    class Failing:
+        def bind(self, *_: object, **__: object) -> None:
+            raise RuntimeError("out of\nscratchpad")
+
+    def failing(network: segment.Network, page: Any, *rest: Any) -> Any:
+        session, calls[0] = network._session, calls[0] + 1
+        network._session = Failing() if calls[0] == 1 else session  # type: ignore[assignment]
+        try:
+            return answer(network, page, *rest)
+        finally:
+            network._session = session
+
+    calls = [0]
+    monkeypatch.setattr(segment.Network, "answer", failing)
+    summary, _, complained = _run(shared().folder, paths, tmp_path / "out")
+    assert (summary.done, summary.failed) == (1, 1)
+    assert "the runtime cannot run it (RuntimeError: out of scratchpad)" in complained[0]
 
 
 def test_an_image_of_nan_is_told(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.deploy.bundles import RUNTIMES, case, folder, shared
 from tests.deploy.test_bundle import _rehashed
+from unetbench import parts, photos
 from unetbench.cli import main
 
 
@@ -51,6 +52,19 @@ def test_a_network_that_is_garbage_is_contained(
             _rehashed(bundle, f"network/{path.name}")
     assert main(["verify", str(bundle)]) == 1
     assert "NOT VERIFIED: every file is whole, but " in capsys.readouterr().out
+
+
+def test_a_runtime_that_is_not_installed_is_no_finding_about_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = shared(case("ncnn/fp32")).folder
+    monkeypatch.setattr(parts, "find_spec", lambda name: None if name == "ncnn" else object())
+    image = photos.default_photos()[0]
+    for verb in (["verify", bundle], ["predict", bundle, image, "-o", tmp_path / "out"]):
+        assert main([*map(str, verb)]) == 2
+        err = capsys.readouterr().err
+        assert "uv pip install unetbench[ncnn]" in err
+        assert err.count("\n") == 1
 
 
 def test_another_bundle_and_a_damaged_one_are_refused(

@@ -91,7 +91,17 @@ def test_what_cannot_be_met_says_by_how_much(quick: Path) -> None:
     (short,) = [line for line in told if "fails by itself" in line]
     assert "--max-latency 10 ms fails by itself: 20 ms at best, 2.00 × the limit, mobileone_s0/unet" in short
     told = _lines([quick], max_latency_ms=25, encoders=["resnet*"])
-    assert sum("cannot be met together" in line for line in told) == 2
+    (_, which) = [line for line in told if "cannot be met together" in line]
+    assert which.endswith("no case that meets the others is one"), "resnets there are"
+    assert any(
+        "fails by itself: no measured case is one" in line for line in _lines([quick], encoders=["vgg*"])
+    )
+
+
+def test_an_encoder_is_meant_with_its_tag_or_without(tmp_path: Path) -> None:
+    path = _store(tmp_path / "a.sqlite", HERE, (case("resnet18.a1_in1k"), 90.0))
+    for pattern in ("resnet18", "resnet18.a1_in1k", "*.a1_in1k"):
+        assert "Best: resnet18.a1_in1k/unet" in "\n".join(_lines([path], encoders=[pattern]))
 
 
 def test_results_of_this_machine_are_taken_before_any_other(quick: Path, tmp_path: Path) -> None:
@@ -156,6 +166,7 @@ def test_those_as_good_and_not_told_apart_are_named_as_tied(standard: Path) -> N
     assert sum(line.startswith("As good, and not told apart in speed") for line in told) == 1
     assert any("sure: the whole interval" in line for line in told)
     assert any("ncnn/fp32" in line for line in told)
+    assert any("sure: the whole interval of its time ends at 40." in line for line in _lines([standard]))
 
 
 def test_a_percentile_of_many_runs_has_an_upper_bound(standard: Path) -> None:

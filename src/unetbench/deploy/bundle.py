@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from unetbench import parts
 from unetbench.deploy.manifest import INPUT, LOGITS, NAME, NETWORK, Manifest, decoded, read_bytes
-from unetbench.errors import BadInput, MissingPackage
+from unetbench.errors import BadInput, MissingPackage, UnetbenchError, in_short
 from unetbench.records import Recipe
 from unetbench.runtimes import Artifact, Image, Logits, Session
 from unetbench.runtimes._chosen import HALVES, of
@@ -52,11 +52,19 @@ class Bundle:
     def load(self, threads: int) -> Session:
         """Load the network into its runtime, in this process.
 
-        Raises: MissingPackage where the runtime is not installed.
+        Raises: BadInput where it cannot be, with what its runtime says.
         """
         case = self.manifest.case(threads)
         artifact = Artifact(precision=case.recipe.precision, folder=self.folder / NETWORK)
-        return of(case.recipe).load(artifact, threads=threads)
+        try:
+            return of(case.recipe).load(artifact, threads=threads)
+        except (UnetbenchError, MemoryError):
+            raise
+        except Exception as error:  # each runtime has its own
+            raise BadInput(
+                f"bundle {str(self.folder)!r} does not load into {' and '.join(each.name for each in case.recipe.runtimes)} "
+                f"here ({in_short(error)}): `unetbench verify` says more."
+            ) from error
 
     def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         place = self.folder / name

@@ -59,6 +59,8 @@ def export(order: Order, on_phase: Callable[[str], None] = lambda _: None) -> Bu
     refuse_what_stays(case.recipe)
     if order.to.exists() and (not order.to.is_dir() or any(order.to.iterdir())):
         raise BadInput(f"{str(order.to)!r} is there already and not empty: give a new folder with -o.")
+    if order.to.resolve() == Path.cwd():
+        raise BadInput(f"{str(order.to)!r} is the folder that you are in: give a new folder with -o.")
     card = None if order.store is None else stored_card(order.store, case)
     images = order.images or photos.default_photos()
     with TemporaryDirectory(prefix="unetbench-") as scratch, _unfinished(order.to) as made:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -145,11 +146,26 @@ def _fault(manifest: Manifest) -> str | None:
         return f"unit_px {manifest.unit_px} is no stride"
     if max(case.network.classes, channels) > _MOST_CLASSES:
         return f"{case.network.classes} classes of {channels} channels are too many"
-    if not manifest.card.measurement.run_ns:
+    if min(manifest.card.measurement.run_ns, default=0) <= 0:
         return "its card holds no time"
     if manifest.onnx is not None and manifest.onnx not in manifest.files:
         return f"{manifest.onnx!r} is not among its files"
-    return next((f"path {name!r} leaves the folder" for name in manifest.files if not _inside(name)), None)
+    for name in manifest.files:
+        if not _inside(name):
+            return f"path {name!r} leaves the folder"
+    if not all(text.isprintable() for text in _texts(msgspec.to_builtins(manifest))):
+        return "it holds text that cannot be printed"  # it would write to a terminal what it likes
+    return None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Give all text within plain data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for each in value.items() for text in _texts(each))
+    elif isinstance(value, list | tuple):
+        yield from (text for each in value for text in _texts(each))
 
 
 def _inside(name: str) -> bool:

@@ -11,13 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from unetbench import machine
-from unetbench.deploy import images
+from unetbench.deploy import images, tiles
 from unetbench.deploy.bundle import Bundle, opened
 from unetbench.deploy.costs import Costs
 from unetbench.deploy.done import Record
-from unetbench.deploy.segment import FORMATS, MEMORY_BYTES, Network, Settings, Ticks, segment
-from unetbench.errors import BadInput, UnetbenchError, unknown
+from unetbench.deploy.manifest import Manifest
+from unetbench.deploy.segment import (
+    FORMATS,
+    MEMORY_BYTES,
+    Network,
+    Settings,
+    Ticks,
+    refuse_without_tifffile,
+    segment,
+)
+from unetbench.errors import BadInput, UnetbenchError, in_short, unknown
 from unetbench.measuring import memory, parity
 
 
@@ -79,6 +90,7 @@ def predict(order: Order, observer: Callable[[], Observer]) -> Summary:
         memory_bytes=order.memory_bytes,
         format=order.format,
     )
+    _refuse_impossible(bundle.manifest, settings)
     files = images.found(order.images)
     record = Record(order.out)
     _refuse_twins(files, order.out, record)
@@ -145,9 +157,16 @@ class _Run:
             self._order.threads or min(manifest.threads, machine.granted_cores())
         )
         session = self._bundle.load(threads)
-        session.bind(self._bundle.check_input())
-        session.run()
-        expected, answer = self._bundle.expected().astype("float64"), session.read()
+        expected = self._bundle.expected().astype("float64")
+        try:
+            session.bind(self._bundle.check_input())
+            session.run()
+            answer = session.read()
+        except Exception as error:  # each runtime has its own
+            raise BadInput(
+                f"bundle {str(self._bundle.folder)!r} does not run here ({in_short(error)}): "
+                "`unetbench verify` says more."
+            ) from error
         eager = manifest.certificate.parity.eager_relative_error
         found = (
             parity.compare(expected, answer, eager_relative_error=eager)
@@ -184,6 +203,16 @@ def _refuse_twins(files: Sequence[Path], out: Path, record: Record) -> None:
             raise BadInput(
                 f"{str(file)!r} would replace the mask of {str(earlier)!r} in {str(out)!r}: give -o another folder."
             )
+
+
+def _refuse_impossible(manifest: Manifest, settings: Settings) -> None:
+    """What can hold for no image is told once, before the first."""
+    if settings.format == "tiff":
+        refuse_without_tifffile("--format tiff")
+    network = manifest.network
+    one = images.Array(np.empty((manifest.height_px, manifest.width_px, network.in_channels), np.uint8))
+    size = (manifest.height_px, manifest.width_px)
+    tiles.plan(one, size, settings.overlap, network.classes, settings.memory_bytes, unit=manifest.unit_px)
 
 
 def _refuse_unwritable(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from unetbench.deploy.done import OVERLAY
 from unetbench.deploy.images import Page
 from unetbench.deploy.manifest import Manifest
 from unetbench.deploy.tiles import Classes, Pixels, Plan
-from unetbench.errors import BadInput, MissingPackage, WrongOutput
+from unetbench.errors import BadInput, MissingPackage, WrongOutput, in_short
 from unetbench.runtimes import Logits, Session
 
 MEMORY_BYTES = 1 << 30  # for the buffers of an image, where nothing else is asked
@@ -68,10 +69,13 @@ class Network:
             np.divide(pixels[..., channel], np.float32(page.peak), out=place, casting="same_kind")
             place -= self._mean[number]
             place /= self._std[number]
-        self._session.bind(self._input, shared=True)
-        costs.lap("tile")
-        self._session.run()
-        logits: Logits = np.asarray(self._session.answers()[0], np.float32)[0]
+        try:
+            self._session.bind(self._input, shared=True)
+            costs.lap("tile")
+            self._session.run()
+            logits: Logits = np.asarray(self._session.answers()[0], np.float32)[0]
+        except Exception as error:  # each runtime has its own
+            raise WrongOutput(f"the runtime cannot run it ({in_short(error)}).") from error
         if not np.isfinite(logits).all():
             raise WrongOutput("the network answers NaN or infinity: look at the image's values.")
         costs.lap("network")
@@ -209,11 +213,13 @@ def _suffix(image: Path, pages: Sequence[Page], asked: str | None) -> str:
             f"image {str(image)!r} is a stack of {len(pages)}, a PNG holds one: leave --format out."
         )
     if kind == "tiff":
-        try:
-            import tifffile  # noqa: F401
-        except ImportError as error:
-            raise MissingPackage(
-                f"the mask of {str(image)!r} would be a TIFF, which needs tifffile: install it with "
-                "`uv pip install unetbench[tiff]`, or give --format png."
-            ) from error
+        refuse_without_tifffile(f"the mask of {str(image)!r}, a TIFF")
     return "tif" if kind == "tiff" else kind
+
+
+def refuse_without_tifffile(what: str) -> None:
+    """Raise MissingPackage where masks cannot be written as TIFF."""
+    if not find_spec("tifffile"):
+        raise MissingPackage(
+            f"{what} needs tifffile: install it with `uv pip install unetbench[tiff]`, or give --format png."
+        )

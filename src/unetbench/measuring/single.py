@@ -30,8 +30,7 @@ def prepared(case: Case, images: Sequence[Path], work: Path, on_phase: Callable[
 
     Raises: WorkerLost where the network cannot be converted; BadInput where a package is not installed.
     """
-    for choice in case.recipe.runtimes:
-        installed(parts.find("runtime", choice.name))
+    _refuse_missing(case)
     cache = artifacts.cache_folder()
     artifacts.prune(cache)
     preparing = Preparing(
@@ -54,10 +53,16 @@ def measured(
 ) -> Measurement:
     """Measure what was converted, in a fresh process that is alone.
 
-    Raises: WorkerLost where it does not load, crashes, or answers wrongly.
+    Raises: WorkerLost where it does not load, crashes, or answers wrongly; BadInput where a package is not installed.
     """
+    _refuse_missing(case)
     worker = worker_starter(scratch, QUICK.case_limit_s)(case)
     try:
         return block.measure(worker, case, folder, artifact, QUICK, on_phase=on_phase)
     finally:
         worker.end()
+
+
+def _refuse_missing(case: Case) -> None:
+    for choice in case.recipe.runtimes:
+        installed(parts.find("runtime", choice.name))

@@ -121,8 +121,9 @@ def _choice(told: Advice, asked: Asked, *, told_here: bool) -> Iterator[str]:
             else "--store NEW.sqlite --budget 15m measures here"
         )
         yield f"    not sure: {doubt}; {further}"
-    elif limit is not None:
-        yield "    sure: the whole interval of its time is within the limit"
+    else:
+        within = "" if limit is None else " is within the limit: it"
+        yield f"    sure: the whole interval of its time{within} ends at {milliseconds(first.latency.high_ms)} ms"
     for each in told.tied:
         yield from _case("As good, and not told apart in speed", each, asked)
     rest = [each for each in others if each not in told.tied]
@@ -151,7 +152,8 @@ def _infeasible(told: Advice, asked: Asked) -> Iterator[str]:
         constraint, best = each.constraint, each.best
         where = "fails by itself" if each.alone else "cannot be met together with the others"
         if best is None or constraint.value is None:
-            yield f"  {constraint.option} {where}: no measured case is one"
+            which = "no measured case" if each.alone else "no case that meets the others"
+            yield f"  {constraint.option} {where}: {which} is one"
         elif constraint.limit is None:
             yield f"  {constraint.option} {where}: the nearest has an error of {constraint.value(best):.0e}, {_named(best)}"
         else:

@@ -95,7 +95,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise StoreError(
-            f"{str(path)!r} cannot be written ({error.strerror}): give another --out DIR."
+            f"{str(path)!r} cannot be written ({error.strerror}): make room, or give another place."
         ) from error
 
 

@@ -10,7 +10,8 @@ const FILTERS = [
   ["preset", "Preset"],
 ].filter(([field]) => several(field));
 // Times of two machines share no order: at first one machine is shown.
-const linked = rows.find((row) => location.hash && location.hash === `#${row.case}`);
+// One case may have been measured on several: `#case` is the first of them, `#case@2` that of the second store.
+const linked = rows.find((row) => [`#${row.case}`, `#${row.case}@${row.source + 1}`].includes(location.hash));
 const chosen = several("machine") ? { machine: linked ? linked.machine : data.sources[0].machine } : {};
 let sought = "";
 

@@ -18,7 +18,7 @@ const COLUMNS = [
   { name: "decoder", key: (row) => row.decoder, left: true, hide: "p2", needs: () => several("decoder") },
   { name: "recipe", key: (row) => row.recipe, cell: (row) => broken(row.recipe, /(?<=[+/>])/), left: true, kind: "recipe", hide: "p1" },
   { name: "answer", key: (row) => row.measured_class || null, left: true, hide: "p2" },
-  { name: "machine", key: (row) => row.machine, left: true, hide: "p3", needs: (each) => new Set(each.map((row) => row.machine)).size > 1 },
+  { name: "machine", key: (row) => row.machine, left: true, hide: "p1", needs: (each) => new Set(each.map((row) => row.machine)).size > 1 }, // times of several mean nothing without it
   { name: "preset", key: (row) => row.preset, left: true, hide: "p4", needs: () => several("source") },
   { name: "size", key: (row) => parseInt(row.size, 10), cell: (row) => row.size, hide: "p3", needs: () => several("size") },
   { name: "params M", key: (row) => row.parameters_m, text: fixed(2), hide: "p3" },
