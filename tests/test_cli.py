@@ -376,6 +376,10 @@ def test_advise_measures_within_a_budget_and_then_answers(
     assert networks == {(f"test_{name}", 5, 64, 1) for name in ("byobnet", "efficientnet", "nfnet", "resnet")}
     assert all(plan.budget_s is not None and 0 < plan.budget_s <= 60 for plan in asked)
     assert "Best: test_nfnet/unet" in capsys.readouterr().out
+    asked.clear()
+    other = tmp_path / "other.sqlite"
+    assert main([*arguments, "--store", str(path), "--store", str(other), "--budget", "1m"]) == 0
+    assert [(plan.store, plan.halving) for plan in asked] == [(other, True)], "what is known is not measured again"
 
 
 def test_a_page_and_a_parquet_file_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ def advise(options: Namespace, given: Sequence[str], write: Write) -> int:
     limits = (options.max_latency, options.max_memory, options.max_size, options.exact_only, options.encoder)
     stores = options.store or [Path("advised.sqlite")]
     if options.budget is not None:
-        _search(options, given, stores[-1], known, write)
+        _search(options, given, stores, known, write)
     found = advice.measured(stores, asked, known, machine.machine())
     told = advice.advised(found.candidates, limits, own_quality=options.quality is not None)
     for line in advice.lines(told, asked, found):
@@ -38,7 +38,9 @@ def advise(options: Namespace, given: Sequence[str], write: Write) -> int:
     return 0 if told.ranked else 1
 
 
-def _search(options: Namespace, given: Sequence[str], store: Path, known: Source, write: Write) -> None:
+def _search(
+    options: Namespace, given: Sequence[str], stores: Sequence[Path], known: Source, write: Write
+) -> None:
     from rich.console import Console
 
     from unetbench import candidates, machine, photos, suite
@@ -58,7 +60,9 @@ def _search(options: Namespace, given: Sequence[str], store: Path, known: Source
         exact_only=options.exact_only,
     )
     images = photos.folder_photos(options.images)
+    store = stores[-1]
     plan = session.Plan(cases=(), store=store, preset=search.ALONE, command=given, images=images)
     observer = partial(live.observer, console=Console(), write=write, title="Searching")
     store.parent.mkdir(parents=True, exist_ok=True)
-    search.search(wish, plan, observer, presets.budget_s(options.budget))
+    there = search.known_results(stores, machine.machine())
+    search.search(wish, plan, observer, presets.budget_s(options.budget), there)

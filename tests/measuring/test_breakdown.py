@@ -61,9 +61,15 @@ def _measure(
         return whole, of_session(written, sweep.session.identifier), watcher
 
 
-def test_the_fastest_and_the_fastest_exact_of_each_network_are_worth_it() -> None:
+def test_the_fastest_of_each_class_of_each_network_is_worth_it() -> None:
     results = [Result(case=each, session=1, measurements=(_outcome(each),)) for each in TIMES]
     assert set(breakdown.worth(results)) == {NEAR, EXACT, OTHER}
+    int8 = case("resnet18", "openvino/int8", threads=1)
+    rough = measurement(20.0, parity=parity(measured_class="approximate"))
+    among = [*results, Result(case=int8, session=1, measurements=(rough,))]
+    assert set(breakdown.worth(among)) == {int8, NEAR, EXACT, OTHER}, (
+        "what int8 outruns is still the best of its own"
+    )
     failed = Failure(stage="run", kind="crashed", message="x")
     results[1] = Result(case=NEAR, session=1, failure=failed)
     results[0] = Result(case=EXACT, session=1, measurements=(_outcome(EXACT, waiting_share=0.5),))

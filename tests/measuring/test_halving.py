@@ -76,9 +76,26 @@ def test_at_a_rung_the_slower_half_leaves_and_nobody_between() -> None:
         "mnn/fp32",
         "mnn[winograd=0]/fp32",
     ]
-    assert halving.leaving(cases, 1001, results, turned), "another group counts from 1001"
+    later = {
+        case: {1000 + number: turns for number, turns in blocks.items()} for case, blocks in turned.items()
+    }
+    assert halving.leaving(cases, 1001, results, later), "another group counts from 1001"
     assert halving.leaving(cases, 3, results, turned) == ()
     assert halving.leaving(cases, 8, results, turned) == ()
+
+
+def test_blocks_of_another_time_are_no_part_of_a_rung() -> None:
+    everyone = [REFERENCE, *EXACT]
+    turned = _turned(everyone, 8)
+    for each in everyone:
+        turned[each.case][1001] = turned[each.case][1]
+    for number in range(1, 9):  # then another program kept the machine busy beside the fastest
+        busy = (Turn(order=0, before_ns=(1, 1), after_ns=(1, 1), run_ns=(900_000_000,) * 3),)
+        turned[EXACT[0].case][number] = busy
+    left = halving.leaving(
+        [each.case for each in everyone], 1001, {each.case: each for each in everyone}, turned
+    )
+    assert EXACT[0].case not in left
 
 
 def test_who_left_before_an_interruption_stays_away() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -50,19 +51,22 @@ def _raced(
     )
     random = Random(1)
     while step := race.next_group():
-        cases, number = step
+        group, number = step
+        cases = race.staying(group)
         made = block(random, [Simulated(ratio=ratios[each]) for each in cases], machine or Machine())
         for each, turns in zip(cases, made, strict=True):
             turned[each][number] = turns
         now[0] += block_s
-        race.took(cases, block_s)
+        race.took(group, block_s)
     return race, turned
 
 
-def test_a_group_is_a_network_and_what_failed_is_not_in_it() -> None:
+def test_a_group_is_a_network_and_what_never_ran_is_not_in_it() -> None:
     failed = Failure(stage="run", kind="crashed", message="x")
     results = [_result(EAGER), _result(OTHER[0]), _result(COMPILED), _result(BF16, failure=failed)]
     assert groups(results, 10**12) == ((EAGER, COMPILED), (OTHER[0],))
+    later = replace(_result(COMPILED), failure=failed)
+    assert groups([_result(EAGER), later], 10**12) == ((EAGER, COMPILED),), "its blocks keep their name"
 
 
 def test_a_group_too_large_for_the_memory_is_split_each_part_with_the_reference() -> None:
@@ -156,7 +160,8 @@ def test_a_case_that_is_lost_has_no_more_blocks_and_a_group_of_the_lost_none() -
     pair = ((EAGER, COMPILED),)
     race = Race(groups=pair, preset=STANDARD, turned=turned, offsets=offsets(pair, ()), alone=alone)
     race.lost(COMPILED)
-    assert race.next_group() == ((EAGER,), 1)
+    assert race.next_group() == ((EAGER, COMPILED), 1)
+    assert race.staying((EAGER, COMPILED)) == (EAGER,)
     race.lost(EAGER)
     assert race.next_group() is None
 

@@ -295,11 +295,13 @@ def _race(
     *,
     deadline: float | None = None,
     cases: tuple[Case, ...] = CASES,
+    halving: bool = False,
 ) -> tuple[Result, ...]:
     path = tmp_path / "results.sqlite"
     with writing(path) as store:
         session = store.open_session(machine(), preset="standard", images="x", command=["run"], fresh=False)
         sweep = _made(store, session, start, cases, STANDARD, Watcher(path), iter(range(10_000_000)))
+        sweep.halving = halving
         if sweep.run(deadline):
             sweep.race(Silence(), deadline)
         return store.results(session.identifier)
@@ -342,6 +344,36 @@ def test_a_race_goes_on_where_it_was_interrupted(tmp_path: Path, folder_ready: N
     with reading(tmp_path / "results.sqlite") as store:
         assert store.blocks(1)[: len(made)] == made
     assert all(len(result.blocks) >= 8 for result in results)
+
+
+def test_after_a_crash_and_an_interruption_halving_knows_who_left(tmp_path: Path, folder_ready: None) -> None:
+    runtimes = {"torch_eager": 100.0, "openvino": 50.0, "onnxruntime": 52.0, "ncnn": 80.0, "mnn": 90.0, "torch_compile": 60.0}  # fmt: skip
+    network = Network("resnet18")
+    cases = {
+        name: Case(network=network, recipe=Recipe.parse(f"{name}/fp32"), height_px=64, width_px=64, threads=1)
+        for name in runtimes
+    }
+    started: list[str] = []
+
+    def start(case: Case) -> FakeWorker:
+        name = case.recipe.runtime.name
+        if interrupting and started.count("openvino") == 3 and name == "openvino":
+            raise KeyboardInterrupt  # its process alone, two blocks, and now the third
+        started.append(name)
+        crashing = ("turn", "crashed", "it was compiled wrongly") if name == "torch_compile" else None
+        return FakeWorker(runtimes[name], fails=crashing)  # type: ignore[arg-type]
+
+    interrupting = True
+    with pytest.raises(KeyboardInterrupt):
+        _race(tmp_path, start, cases=tuple(cases.values()), halving=True)
+    interrupting = False
+    results = {r.case: r for r in _race(tmp_path, start, cases=tuple(cases.values()), halving=True)}
+    numbers = {name: sorted(results[case].blocks) for name, case in cases.items()}
+    assert numbers["torch_eager"] == numbers["openvino"] == numbers["onnxruntime"] == list(range(1, 9))
+    assert numbers["ncnn"] == numbers["mnn"] == [1], "they left at the first rung"
+    assert results[cases["torch_compile"]].failure
+    with reading(tmp_path / "results.sqlite") as store:
+        assert len({block.group for block in store.blocks(1)}) == 1
 
 
 def test_a_case_that_took_the_run_down_twice_is_not_tried_again(tmp_path: Path, folder_ready: None) -> None:

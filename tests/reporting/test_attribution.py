@@ -11,7 +11,14 @@ import pytest
 from tests.samples import case, machine, measurement
 from unetbench.records import LIMITS_FACT, Breakdown, Kernel, MachineLimits, Section, breakdown_fact
 from unetbench.reporting import limits_page
-from unetbench.reporting.attribution import attributed, in_short, machine_lines, peaks, section_lines
+from unetbench.reporting.attribution import (
+    UNTOLD,
+    attributed,
+    in_short,
+    machine_lines,
+    peaks,
+    section_lines,
+)
 from unetbench.reporting.charts import write_png
 from unetbench.reporting.report import certificate, markdown, report, write_files
 from unetbench.store import reading, writing
@@ -91,6 +98,20 @@ def test_the_words() -> None:
     assert said[2] == "memory 20 GB/s (triad)"
     assert "256 MiB each, largest cache 32 MiB" in said[3]
     assert said[4] == "not measured: onnxruntime convolution 3×3 int8 (RuntimeError: no)"
+
+
+def test_sections_that_do_not_add_up_to_the_whole_tell_no_shares() -> None:
+    """As in int8, whose sections hand over maps in fp32."""
+    apart = attributed(replace(FOUND, whole_ns=(30 * MS,)), peaks(MACHINE))
+    assert not apart.adds_up
+    assert apart.bars == [(UNTOLD, pytest.approx(30))]
+    *sections, together, _ = section_lines(apart)
+    assert not any("80%" in line for line in sections)
+    assert together.endswith("1.67 of the whole's 30.0 ms in the same minutes: the difference is the cut's, too much for shares to mean anything")  # fmt: skip
+    assert in_short(apart, "int8").startswith("not told by its sections, which come to 1.7 × the whole; ")
+    near = attributed(replace(FOUND, whole_ns=(34 * MS,)), peaks(MACHINE))
+    assert near.bars == [("encoder", pytest.approx(40)), ("head", pytest.approx(10))]
+    assert limits_page.drawn_order([UNTOLD, "encoder", "head"]) == ["encoder", "head", UNTOLD]
 
 
 @pytest.fixture

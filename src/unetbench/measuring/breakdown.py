@@ -17,6 +17,7 @@ from unetbench.errors import WorkerLost
 from unetbench.measuring.schedule import Sweep, refuse_full_disk
 from unetbench.records import (
     LIMITS_FACT,
+    MEASURED_CLASSES,
     Breakdown,
     Case,
     Failure,
@@ -63,15 +64,18 @@ def measure(sweep: Sweep, deadline: float | None) -> bool:
 
 
 def worth(results: Iterable[Result]) -> tuple[Case, ...]:
-    """Return of each network and input the case that is fastest, and the fastest whose answer is exact."""
-    fastest: dict[tuple[str, int, bool], tuple[float, Case]] = {}
+    """Return of each network and input the cases that are fastest: of all, of exact and near ones, of exact ones."""
+    fastest: dict[tuple[str, int, int], tuple[float, Case]] = {}
     for result in results:
-        if result.failure is not None or not result.alone or disturbed(result.alone[-1].waiting_share):
+        if result.failure is not None or not result.alone:
             continue
+        if not result.blocks and disturbed(result.alone[-1].waiting_share):
+            continue  # its time is of nothing else
         found = (_typical_ns(result), result.case)
-        exact = result.alone[-1].parity.measured_class == "exact"
-        for only_exact in (False, True) if exact else (False,):
-            place = (result.case.network_key(), result.case.threads, only_exact)
+        for least in range(
+            MEASURED_CLASSES.index(result.alone[-1].parity.measured_class), len(MEASURED_CLASSES)
+        ):
+            place = (result.case.network_key(), result.case.threads, least)
             fastest[place] = min(fastest.get(place, found), found, key=lambda each: each[0])
     return tuple(dict.fromkeys(case for _, case in fastest.values()))
 

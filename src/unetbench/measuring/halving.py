@@ -50,7 +50,8 @@ def leaving(
         return ()
     by_class: dict[str, dict[Case, float]] = {}
     for case in cases:
-        blocks = turned.get(case)
+        # Those of this group alone: others were made at another time.
+        blocks = {n: each for n, each in turned.get(case, {}).items() if n // ROUNDS == number // ROUNDS}
         if case.recipe != REFERENCE and blocks and results[case].failure is None:
             measured_class = results[case].alone[-1].parity.measured_class
             by_class.setdefault(measured_class, {})[case] = _typical_ns(blocks)

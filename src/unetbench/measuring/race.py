@@ -35,12 +35,12 @@ Turned = Mapping[Case, Mapping[int, Sequence[Turn]]]
 def groups(results: Iterable[Result], memory_bytes: int) -> tuple[Group, ...]:
     """Return the cases that are measured alive together: one network and input, the reference with them.
 
-    Where their peaks need more than the memory allows a group is split, each part with the reference.
+    One that failed later stays in its group, which keeps its name; the race is told that it is lost. Where their peaks need more than the memory allows a group is split, each part with the reference.
     """
     peaks: dict[Case, int] = {}
     by_network: dict[str, list[Case]] = {}
     for result in results:
-        if result.failure is None and result.alone:
+        if result.alone:
             peaks[result.case] = result.alone[-1].peak_load_bytes
             by_network.setdefault(result.case.network_key(), []).append(result.case)
     return tuple(
@@ -108,7 +108,7 @@ class Race:
         )
 
     def next_group(self) -> tuple[Group, int] | None:
-        """Return the cases whose turn it is and their block's number; None when the race is over."""
+        """Return the group whose turn it is and its block's number; None when the race is over."""
         running = self._running()
         if len(set(running.values())) == 1:  # the round is over
             running = self._retire(running)
@@ -123,8 +123,11 @@ class Race:
         if self.deadline is not None and self.clock() + self.expected_s(group) > self.deadline:
             self.cut_short = True
             return None
-        cases = tuple(case for case in group if case not in self._lost)
-        return cases, self.offsets[group] + fewest + 1
+        return group, self.offsets[group] + fewest + 1
+
+    def staying(self, group: Group) -> Group:
+        """Return the cases of a group that have its next block."""
+        return tuple(case for case in group if case not in self._lost)
 
     def _running(self) -> dict[Group, int]:
         last = self.preset.looks[-1][0]
@@ -155,9 +158,8 @@ class Race:
         plain_s = sum(len(spent) * self._plain_s(group) for group, spent in self._spent_s.items())
         return took_s / plain_s if plain_s else _NOISY
 
-    def took(self, cases: Group, seconds: float) -> None:
+    def took(self, group: Group, seconds: float) -> None:
         """Remember how long a block took."""
-        group = next(group for group in self.groups if set(cases) <= set(group))
         self._spent_s.setdefault(group, []).append(seconds)
 
     def lost(self, case: Case) -> None:

@@ -119,19 +119,21 @@ class Sweep:
             seed=self.session.identifier,
             above=lambda: self._above(self.cases[0].threads),
         )
-        if self.halving:
-            for group in racing:
-                first, made_blocks = race.offsets[group], race.blocks(group)
-                gone = halving.left_before(group, first, turned)
-                staying = [case for case in group if case not in gone]
-                for case in (*gone, *halving.leaving(staying, first + made_blocks, results, turned)):
-                    race.lost(case)
+        for case in (case for case, result in results.items() if result.failure is not None):
+            race.lost(case)
+        for group in racing if self.halving else ():
+            first, made_blocks = race.offsets[group], race.blocks(group)
+            for case in halving.left_before(group, first, turned):
+                race.lost(case)
+            for case in halving.leaving(race.staying(group), first + made_blocks, results, turned):
+                race.lost(case)
         while step := race.next_group():
-            cases, number = step
+            group, number = step
+            cases = race.staying(group)
             self.observer.started(cases[-1], race.left_s())
             start = self.clock()
-            outcomes = self._run_block(race, cases, number, canary)
-            race.took(cases, self.clock() - start)
+            outcomes = self._run_block(race, group, number, canary)
+            race.took(group, self.clock() - start)
             for case, outcome in outcomes.items():
                 if isinstance(outcome, Failure):
                     race.lost(case)
@@ -147,16 +149,17 @@ class Sweep:
         return not race.cut_short
 
     def _run_block(
-        self, race: Race, cases: Group, number: int, canary: CanaryReader
+        self, race: Race, group: Group, number: int, canary: CanaryReader
     ) -> dict[Case, Measurement | Failure]:
-        session, name = self.session.identifier, group_key(cases)
+        # The group's name stays when some of its cases leave: after an interruption it goes on with its blocks.
+        session, name, cases = self.session.identifier, group_key(group), race.staying(group)
         if self.store.interruptions(session).get(name, 0) >= _POISON:
             lost = Failure(stage="starting", kind="crashed", message=_poisoned("a block of it"))
             return {case: self._stored(case, lost, number) for case in cases}
         artifacts, lost_cases = self._artifacts(cases, (number - 1) % self.preset.builds)
         if lost_cases:
             return {case: self._stored(case, lost, number) for case, lost in lost_cases.items()}
-        limit_s = min(self.preset.case_limit_s, max(_LEAST_LIMIT_S, _LIMIT_FACTOR * race.expected_s(cases)))
+        limit_s = min(self.preset.case_limit_s, max(_LEAST_LIMIT_S, _LIMIT_FACTOR * race.expected_s(group)))
         block = PairedBlock(
             cases=cases,
             group=name,

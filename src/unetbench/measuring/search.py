@@ -9,16 +9,19 @@ Source: Jamieson and Talwalkar, AISTATS 2016, arXiv 1502.07943.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from pathlib import Path
+from types import MappingProxyType
 
 from unetbench.measuring import halving, session
 from unetbench.measuring.preset import TUNE, Preset
-from unetbench.measuring.schedule import Observer
+from unetbench.measuring.schedule import Observer, has_result
 from unetbench.quality import Quality
-from unetbench.records import REFERENCE, Case, Recipe, Result
+from unetbench.records import REFERENCE, Case, Machine, Recipe, Result
 from unetbench.stats import disturbed, summary
+from unetbench.store import reading
 from unetbench.suite import Suite
 
 ALONE = replace(TUNE, looks=())  # the same session as the blocks that follow
@@ -34,18 +37,40 @@ Measure = Callable[[Sequence[Case], Preset, float], Sequence[Result]]  # within 
 
 
 def search(
-    wish: Search, plan: session.Plan, observer: Callable[..., Observer], budget_s: float
+    wish: Search,
+    plan: session.Plan,
+    observer: Callable[..., Observer],
+    budget_s: float,
+    known: Mapping[Case, Result] = MappingProxyType({}),
 ) -> tuple[Result, ...]:
     """Measure what a wish needs, each rung as the plan says, and return the results of the last one.
 
+    What is `known` needs no process alone any more. Blocks are made anew: cases are compared within one session.
     Raises: as `session.run`.
     """
 
     def measure(cases: Sequence[Case], preset: Preset, seconds: float) -> Sequence[Result]:
-        rung = replace(plan, cases=cases, preset=preset, budget_s=seconds, halving=bool(preset.looks))
-        return session.run(rung, observer)
+        there = [] if preset.looks else [known[case] for case in cases if case in known]
+        missing = [case for case in cases if preset.looks or case not in known]
+        rung = replace(plan, cases=missing, preset=preset, budget_s=seconds, halving=bool(preset.looks))
+        return [*there, *(session.run(rung, observer) if missing else ())]
 
     return wish.run(measure, budget_s)
+
+
+def known_results(stores: Iterable[Path], here: Machine) -> dict[Case, Result]:
+    """Return what stores hold of this machine by processes alone, the latest of each case; failures are tried again.
+
+    Raises: StoreError for a store that is there and cannot be read.
+    """
+    found: dict[Case, Result] = {}
+    for path in filter(Path.is_file, stores):
+        with reading(path) as store:
+            for each in store.sessions():
+                if not each.machine.differs_from(here):
+                    results = store.results(each.identifier)
+                    found |= {r.case: r for r in results if r.failure is None and has_result(r)}
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from unetbench.records.asked import Network as Network
 from unetbench.records.asked import Recipe as Recipe
 from unetbench.records.found import DENORMALS_SEEN as DENORMALS_SEEN
 from unetbench.records.found import MARGIN_EDGES as MARGIN_EDGES
+from unetbench.records.found import MEASURED_CLASSES as MEASURED_CLASSES
 from unetbench.records.found import Block as Block
 from unetbench.records.found import Failure as Failure
 from unetbench.records.found import Machine as Machine

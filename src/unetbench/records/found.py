@@ -6,13 +6,14 @@ It computes nothing about speed: summaries are derived by `stats`, never kept in
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from unetbench.errors import FailureKind
 from unetbench.records.asked import Case
 
 # The name among the options in force under which stands what was read of a case's threads from outside.
 DENORMALS_SEEN = "denormals in its threads"
+MEASURED_CLASSES: Final = ("exact", "near", "approximate")  # the most exact first
 MARGIN_EDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of Parity.margins, in units of the error's RMS
 
 

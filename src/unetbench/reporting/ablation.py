@@ -11,7 +11,7 @@ from math import exp, fsum, log
 from typing import Any, Final
 
 from unetbench.records import REFERENCE, Recipe
-from unetbench.reporting.rows import Row
+from unetbench.reporting.rows import Row, alone_ratio
 from unetbench.reporting.standing import NONE, Standings
 from unetbench.reporting.table import milliseconds
 
@@ -23,7 +23,8 @@ _MARKS: Final = {"exact": "", "near": " ≈", "approximate": " ~"}
 _LEGEND = (
     "Median ms of a run; **bold**: the fastest whose answer is exact or near. ≈ near: error over twice that of "
     "eager fp32, at most 1e-3; ~ approximate, as int8 is: its speed is no match for the others'. × eager: "
-    "geometric mean of the speed-ups over torch_eager/fp32, on the networks where both have a time. The fastest is "
+    "geometric mean of the speed-ups over torch_eager/fp32, on the networks where both have a time: those of fewer are "
+    "marked, and no match for the others. The fastest is "
     "so by its median: near ties may change places when measured again."
 )
 
@@ -60,8 +61,12 @@ def table(rows: Sequence[Row], said: Standings = NONE) -> str:
     networks = {row.network: row.short_network for row in sorted(rows, key=lambda row: row.encoder)}
     cells = {(row.recipe, row.network): row for row in rows}
     winners = {network: _fastest(rows, network, _counts_as_fp32) for network in networks}
-    means = {recipe: _mean(rows, recipe) for recipe in {row.recipe for row in rows}}
-    ordered = sorted(means, key=lambda recipe: (recipe != str(REFERENCE), means[recipe] or 0.0, recipe))
+    speedups = {recipe: _speedups(rows, recipe) for recipe in {row.recipe for row in rows}}
+    ordered = sorted(
+        speedups, key=lambda recipe: (recipe != str(REFERENCE), _mean(speedups[recipe]) or 0.0, recipe)
+    )
+    most = max(map(len, speedups.values()))
+    means = {recipe: _mean_text(found, most) for recipe, found in speedups.items()}
     texts = {
         (recipe, network): _cell(cells.get((recipe, network)), winners[network])
         for recipe in ordered
@@ -73,7 +78,7 @@ def table(rows: Sequence[Row], said: Standings = NONE) -> str:
 
 
 def _by_recipe(
-    recipes: Sequence[str], networks: Mapping[str, str], texts: _Texts, means: Mapping[str, float | None]
+    recipes: Sequence[str], networks: Mapping[str, str], texts: _Texts, means: Mapping[str, str]
 ) -> list[str]:
     lines = [
         "| recipe | " + " | ".join(networks.values()) + " | × eager |",
@@ -81,23 +86,26 @@ def _by_recipe(
     ]
     for recipe in recipes:
         shown = " | ".join(texts[recipe, network] for network in networks)
-        lines.append(f"| {recipe} | {shown} | {_mean_text(means[recipe])} |")
+        lines.append(f"| {recipe} | {shown} | {means[recipe]} |")
     return lines
 
 
 def _by_network(
-    recipes: Sequence[str], networks: Mapping[str, str], texts: _Texts, means: Mapping[str, float | None]
+    recipes: Sequence[str], networks: Mapping[str, str], texts: _Texts, means: Mapping[str, str]
 ) -> list[str]:
     """The same, turned: a page is no wider than its recipes where there are more networks."""
     lines = ["| network | " + " | ".join(recipes) + " |", "|---|" + "---:|" * len(recipes)]
     for network, short in networks.items():
         lines.append(f"| {short} | " + " | ".join(texts[recipe, network] for recipe in recipes) + " |")
-    lines.append("| × eager | " + " | ".join(_mean_text(means[recipe]) for recipe in recipes) + " |")
+    lines.append("| × eager | " + " | ".join(means[recipe] for recipe in recipes) + " |")
     return lines
 
 
-def _mean_text(mean: float | None) -> str:
-    return "" if mean is None else f"{mean:.2f}"
+def _mean_text(ratios: Sequence[float], most: int) -> str:
+    """A geometric mean, and of how many where others are of more: these are no match for each other."""
+    if not ratios:
+        return ""
+    return f"{_mean(ratios):.2f}" + (f" ({len(ratios)} of {most})" if len(ratios) < most else "")
 
 
 def gains(
@@ -112,23 +120,25 @@ def gains(
     found = []
     for network in networks:
         best, other = _fastest(rows, network, ours), _fastest(rows, network, theirs)
-        if best and other and best.median_ms and other.median_ms:
-            ratio: float = other.median_ms / best.median_ms
-            interval = None
-            pair = said.between(best.case, other.case)
-            if pair is not None and pair.ratio is not None and pair.low is not None and pair.high is not None:
-                ratio, interval = pair.ratio, (pair.low, pair.high)
-            found.append(
-                Gain(
-                    network=network, recipe=best.recipe, against=other.recipe, ratio=ratio, interval=interval
-                )
-            )
+        if best and other and (gain := _gain(network, best, other, said)):
+            found.append(gain)
     return found
+
+
+def _gain(network: str, best: Row, other: Row, said: Standings) -> Gain | None:
+    """By what blocks say of the two, else by their processes alone; None where neither says anything."""
+    ratio, interval = alone_ratio(best, other), None
+    pair = said.between(best.case, other.case)
+    if pair is not None and pair.ratio is not None and pair.low is not None and pair.high is not None:
+        ratio, interval = pair.ratio, (pair.low, pair.high)
+    if ratio is None:
+        return None
+    return Gain(network=network, recipe=best.recipe, against=other.recipe, ratio=ratio, interval=interval)
 
 
 def mean(found: Sequence[Gain]) -> float:
     """Return the geometric mean of the ratios."""
-    return exp(fsum(log(each.ratio) for each in found) / len(found))
+    return _mean([each.ratio for each in found]) or 1.0
 
 
 def _gain_lines(rows: Sequence[Row], networks: Mapping[str, str], said: Standings) -> list[str]:
@@ -158,14 +168,18 @@ def _gain_lines(rows: Sequence[Row], networks: Mapping[str, str], said: Standing
             eager, usual = found[kind][network]
             cells += [eager.recipe if eager else "", str(eager or ""), str(usual or "")]
         lines.append(f"| {short} | {' | '.join(cells)} |")
-    means = [f"**{mean(column):.2f}**" if column else "" for column in columns]
+    means = [_mean_text([each.ratio for each in column], len(gaining)) for column in columns]
+    means = [f"**{text}**" if text else "" for text in means]
     together = [text for pair in zip(means[::2], means[1::2], strict=True) for text in ("", *pair)]
     lines.append(f"| geometric mean | {' | '.join(together)} |")
-    names = ", ".join(_USUAL)
+    there = {Recipe.parse(row.recipe).runtime.name for row in rows if row.status == "ok" and _usual(row)}
+    lacking = [name for name in _USUAL if name not in there]
     return [
         *lines,
         "",
-        f"× usual: over the fastest of {names} in fp32 with {' and '.join(sorted(_AS_IT_COMES))} at most."
+        f"× usual: over the fastest of {', '.join(name for name in _USUAL if name in there) or 'none'} in fp32 with "
+        f"{' and '.join(sorted(_AS_IT_COMES))} at most"
+        + (f"; {' and '.join(lacking)} would be among them, without a time here." if lacking else ".")
         + (" In brackets: intervals over paired blocks, which hold together at 99 %." if said.pairs else ""),
     ]
 
@@ -179,10 +193,8 @@ def _other_lines(rows: Sequence[Row], networks: Mapping[str, str]) -> list[str]:
         if decoder != "smp.unet" or own not in networks:
             continue
         ours, theirs = _fastest(rows, own, _counts_as_fp32), _fastest(rows, network, _usual)
-        if ours and theirs and ours.median_ms and theirs.median_ms:
-            ratio = theirs.median_ms / ours.median_ms
-            gain = Gain(network=networks[own], recipe=ours.recipe, against=theirs.recipe, ratio=ratio)
-            found.append((gain, milliseconds(ours.median_ms), milliseconds(theirs.median_ms)))
+        if ours and theirs and (gain := _gain(networks[own], ours, theirs, NONE)):
+            found.append((gain, milliseconds(ours.alone_ms), milliseconds(theirs.alone_ms)))
     if not found:
         return []
     lines = [
@@ -227,9 +239,12 @@ def _time(row: Row) -> float:
     return float("inf") if row.median_ms is None else row.median_ms
 
 
-def _mean(rows: Sequence[Row], recipe: str) -> float | None:
-    found = [row.speedup for row in rows if row.recipe == recipe and row.speedup]
-    return exp(fsum(map(log, found)) / len(found)) if found else None
+def _speedups(rows: Iterable[Row], recipe: str) -> list[float]:
+    return [row.speedup for row in rows if row.recipe == recipe and row.speedup]
+
+
+def _mean(ratios: Sequence[float]) -> float | None:
+    return exp(fsum(map(log, ratios)) / len(ratios)) if ratios else None
 
 
 def _cell(row: Row | None, winner: Row | None) -> str:
@@ -250,7 +265,9 @@ def heatmap(rows: Sequence[Row], *, title: str, subtitle: str) -> Any:
          "text": f"{row.speedup:.2f}" + _MARKS.get(row.measured_class, "")}
         for row in rows if row.speedup and not _is_reference(row)
     ]  # fmt: skip
-    means = {recipe: _mean(rows, recipe) or 0.0 for recipe in {point["recipe"] for point in points}}
+    means = {
+        recipe: _mean(_speedups(rows, recipe)) or 0.0 for recipe in {point["recipe"] for point in points}
+    }
     order = sorted(means, key=means.__getitem__, reverse=True)
     base = alt.Chart(alt.InlineData(values=points)).encode(
         x=alt.X("network:N", title=None, axis=alt.Axis(orient="top", labelAngle=-30, labelLimit=200)),

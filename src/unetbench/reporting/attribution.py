@@ -30,6 +30,10 @@ from unetbench.store import Store
 
 _KINDS: Final[tuple[LimitKind, ...]] = ("fp32", "bf16", "int8", "memory")
 _FP32_BYTES = 4
+_MOST_APART = (
+    1.5  # the sections' sum over the whole, or the whole over it: beyond, shares say nothing (decision 17)
+)
+UNTOLD: Final = "sections do not add up"
 _BYTES: Final = {"fp32": 4, "bf16": 2, "int8": 1}  # of a number, where maps are kept in the precision
 
 
@@ -79,6 +83,18 @@ class Attribution:
     def together_ms(self) -> float:
         """The sections' sum: over the whole by what the cut costs, under it by what smaller networks gain."""
         return sum(section.ms for section in self.sections)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the sections come near enough to the whole to tell where its time goes."""
+        return 1 / _MOST_APART <= self.together_ms / self.whole_ms <= _MOST_APART
+
+    @property
+    def bars(self) -> list[tuple[str, float]]:
+        """What is drawn: the sections, or the whole alone where they do not add up to it. Units: ms."""
+        if not self.adds_up:
+            return [(UNTOLD, self.whole_ms)]
+        return [(section.name, section.ms) for section in self.sections]
 
     @property
     def limit_ms(self) -> float | None:
@@ -216,7 +232,11 @@ def session_lines(limits: Limits) -> Iterator[str]:
 
 def in_short(found: Attribution, precision: str) -> str:
     """Say where the time goes in one line."""
-    shares = ", ".join(f"{section.name} {section.share:.0%}" for section in found.sections)
+    shares = (
+        ", ".join(f"{section.name} {section.share:.0%}" for section in found.sections)
+        if found.adds_up
+        else f"not told by its sections, which come to {found.together_ms / found.whole_ms:.1f} × the whole"
+    )
     peak = "" if found.of_peak is None else f"; {found.of_peak:.0%} of the {precision} peak"
     limit = "" if found.limit_ms is None else f", {milliseconds(found.limit_ms)} ms at the machine's limits"
     return f"{shares}{peak}{limit}"
@@ -226,8 +246,9 @@ def section_lines(found: Attribution) -> Iterator[str]:
     """Say where the time goes, one section a line, then what the sections make together."""
     for section in found.sections:
         note = f" ({section.note})" if section.note else ""
+        share = f", {section.share:.0%}" if found.adds_up else ""
         yield (
-            f"{section.name} {milliseconds(section.ms)} ms, {section.share:.0%}: {section.gflop_per_s:.3g} GFLOP/s "
+            f"{section.name} {milliseconds(section.ms)} ms{share}: {section.gflop_per_s:.3g} GFLOP/s "
             f"({_of(section.of_peak)} of the peak), {section.gb_per_s:.3g} GB/s ({_of(section.of_bandwidth)} of memory's); "
             f"bound by {section.bound}, in {section.runtime}{note}"
         )
@@ -235,6 +256,7 @@ def section_lines(found: Attribution) -> Iterator[str]:
     yield (
         f"together {milliseconds(found.together_ms)} ms, {ratio:.2f} of the whole's "
         f"{milliseconds(found.whole_ms)} ms in the same minutes: the difference is the cut's"
+        + ("" if found.adds_up else ", too much for shares to mean anything")
     )
     if found.limit_ms is not None:
         yield f"at the machine's limits {milliseconds(found.limit_ms)} ms"

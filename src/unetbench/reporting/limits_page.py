@@ -4,10 +4,10 @@ limits. Computes no figure of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from unetbench.reporting.attribution import Attribution, Limits, names, session_lines
+from unetbench.reporting.attribution import UNTOLD, Attribution, Limits, names, session_lines
 from unetbench.reporting.files import markdown_text
 from unetbench.reporting.rows import Row
 from unetbench.reporting.table import milliseconds, shorter_encoders
@@ -15,7 +15,8 @@ from unetbench.reporting.table import milliseconds, shorter_encoders
 _NOTES: Final = (
     "Each section is converted and timed as a network of its own, with its real inputs, in turn with the whole; the sections "
     "together differ from the whole by what is fused across the cuts, and by maps that are written and read at them. "
-    "Where they come to much more, as in int8, whose sections hand over maps in fp32, their shares are a hint.",
+    "Where they come to more than 1.5 times the whole, as in int8, whose sections hand over maps in fp32, no share of them "
+    "is said or drawn.",
     "At the limit: for each section the longer of its arithmetic at the peak of its precision and its convolutions' bytes "
     "at memory's bandwidth. A Winograd convolution multiplies less than is counted, a map that stays in a cache "
     "does not wait for memory: either may be over 100 %.",
@@ -23,7 +24,7 @@ _NOTES: Final = (
 # Okabe and Ito's colours, told apart by eyes of every kind.
 _COLOURS: Final = {
     "encoder": "#0072B2", "up-convolutions": "#E69F00", "skip convolutions": "#009E73", "decoder": "#009E73",
-    "head": "#CC79A7",
+    "head": "#CC79A7", UNTOLD: "#999999",
 }  # fmt: skip
 WHOLE, LIMIT = "the whole, uncut", "at the machine's limits"
 _BAR_PX, _WIDTH_PX = 34, 640
@@ -71,17 +72,11 @@ def chart(rows: Sequence[Row], limits: Limits, *, title: str, subtitle: str) -> 
     cut = shown(rows, limits)
     short = shorter_encoders([row for row, _ in cut])
     labels = [f"{short[row.encoder]}/{row.decoder}\n{row.recipe}" for row, _ in cut]
-    order = names(each for _, each in cut)
+    order = drawn_order(name for _, each in cut for name, _ in each.bars)
     bars = [
-        {
-            "case": label,
-            "section": section.name,
-            "ms": section.ms,
-            "place": order.index(section.name),
-            "bound": section.bound,
-        }
+        {"case": label, "section": name, "ms": ms, "place": order.index(name)}
         for label, (_, each) in zip(labels, cut, strict=True)
-        for section in each.sections
+        for name, ms in each.bars
     ]
     ticks = [
         {"case": label, "ms": ms, "what": what}
@@ -92,6 +87,11 @@ def chart(rows: Sequence[Row], limits: Limits, *, title: str, subtitle: str) -> 
     drawn = _layers(alt.InlineData(values=bars), alt.InlineData(values=ticks), order, labels, "#22272e")
     heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=18, subtitleColor="#6b7280")
     return drawn.properties(width=_WIDTH_PX, height=_BAR_PX * len(cut), title=heading)
+
+
+def drawn_order(names_of_bars: Iterable[str]) -> list[str]:
+    """Return the names of all bars in the order in which the sections run; what is none comes last."""
+    return list(dict.fromkeys(sorted(names_of_bars, key=lambda name: name == UNTOLD)))
 
 
 def page_chart(order: Sequence[str], data: str) -> Any:
@@ -117,7 +117,7 @@ def _layers(bars: Any, ticks: Any, order: Sequence[str], labels: Sequence[str] |
 
     axis = alt.Axis(labelExpr="split(datum.value, '\\n')", labelLimit=420, labelLineHeight=13, ticks=False)
     y = alt.Y("case:N", title=None, sort=labels, axis=axis)
-    colours = alt.Scale(domain=list(order), range=[_COLOURS.get(name, "#999999") for name in order])
+    colours = alt.Scale(domain=list(order), range=[_COLOURS[name] for name in order])
     stacked = alt.Chart(bars).mark_bar(height=_BAR_PX * 0.6)
     stacked = stacked.encode(
         y=y,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from unetbench.records import REFERENCE, Case, Measurement, Result, RewriteReport
+from unetbench.records import MEASURED_CLASSES, REFERENCE, Case, Measurement, Result, RewriteReport
 from unetbench.reporting.standing import NONE, Standing, Standings
 from unetbench.stats import NS_PER_MS, disturbed, summary
-
-MEASURED_CLASSES: Final = ("exact", "near", "approximate")  # the most exact first
 
 
 # A dataclass takes ten times as long to replace.
@@ -65,6 +62,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cold_s: float | None = None  # import, build, rewrite, compile with empty caches, first run
     pays_after_images: float | None = None  # from which its preparation is repaid, against the reference
     artifact_mb: float | None = None
+    alone_ms: float | None = None  # median of the process alone; None where others disturbed it
     winner: str = ""  # the measured class, where no row of its network as exact or more so is faster
     session: int = 0
     case: str = ""
@@ -95,7 +93,8 @@ def rows(results: Iterable[Result], said: Standings = NONE) -> tuple[Row, ...]:
     found = []
     for result in results:
         row = _row(result)
-        if row.status == "ok" and row.case in standing:
+        # Where blocks say a time, it is none of the process alone's that others disturbed that one.
+        if row.status in ("ok", "not quiet") and row.case in standing:
             row = _with_blocks(row, standing[row.case])
         found.append((_place(result), result.case.recipe == REFERENCE, row))
     reference = {place: row for place, is_reference, row in found if is_reference}
@@ -180,8 +179,12 @@ def _against(row: Row, base: Row, standing: Standing | None) -> Row:
             detectable=pair.detectable,
             pays_after_images=pays_after,
         )
-    speedup = base.median_ms / row.median_ms if row.median_ms and base.median_ms else None
-    return replace(row, speedup=speedup, pays_after_images=pays_after)
+    return replace(row, speedup=alone_ratio(row, base), pays_after_images=pays_after)
+
+
+def alone_ratio(row: Row, base: Row) -> float | None:
+    """How many times as fast a row is by processes alone; a time of blocks, brought to quiet, is no match for one."""
+    return base.alone_ms / row.alone_ms if base.alone_ms and row.alone_ms else None
 
 
 def _pays_after(row: Row, base: Row) -> float | None:
@@ -275,6 +278,7 @@ def _measured(row: Row, case: Case, measurement: Measurement) -> Row:
         decoder_share=decoder_parameters / measurement.parameters,
         gflop=measurement.flop / 1e9,
         median_ms=runs.median_ms,
+        alone_ms=None if disturbed(measurement.waiting_share) else runs.median_ms,
         low_ms=runs.low_ms,
         high_ms=runs.high_ms,
         end_to_end_ms=whole.median_ms,

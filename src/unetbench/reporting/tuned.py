@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
-from unetbench.records import Recipe
+from unetbench.records import MEASURED_CLASSES, Recipe
 from unetbench.reporting.attribution import in_short
 from unetbench.reporting.report import Report
-from unetbench.reporting.rows import MEASURED_CLASSES, Row
+from unetbench.reporting.rows import Row
 
 
 def lines(report: Report, cases: Collection[str]) -> Iterator[str]:

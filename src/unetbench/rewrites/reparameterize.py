@@ -13,7 +13,7 @@ from torch import nn
 
 from unetbench.errors import Unsupported
 
-TOLERANCE = 1e-9  # relative, in fp64: sums of kernels, and each batch norm's 1/√(variance + ε)
+TOLERANCE = 1e-12  # relative, in fp64: sums of kernels, and each batch norm's 1/√(variance + ε)
 _METHODS = ("fuse", "reparameterize", "switch_to_deploy")  # in the order in which timm asks
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import warnings
 from collections.abc import Mapping, Sequence
@@ -69,10 +70,11 @@ def convert(
     for made in folder.iterdir():
         if made not in kept:
             made.unlink()
-    if told_by_it.returncode < 0:
-        raise MemoryError(
-            f"pnnx was ended by signal {-told_by_it.returncode}, as the kernel does when memory ends"
-        )
+    ended_by = -told_by_it.returncode
+    if ended_by in (signal.SIGKILL, signal.SIGABRT):
+        raise MemoryError(f"pnnx was ended by signal {ended_by}, as the kernel does when memory ends")
+    if ended_by > 0:
+        raise Unsupported(f"pnnx crashed on this network (signal {ended_by}): use another runtime.")
     _refuse_unknown_layers(kept[0], told_by_it.stderr or told_by_it.stdout)
     return Artifact(precision=precision, options=options, folder=folder)
 

@@ -49,7 +49,7 @@ def document(sources: Sequence[Source]) -> str:
 
 def _sections(cut: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """The specification for the sections that a page has; None where no case was cut."""
-    order = list(dict.fromkeys(name for each in cut for name, _ in each["parts"]))
+    order = limits_page.drawn_order(name for each in cut for name, _ in each["parts"])
     chart = limits_page.page_chart(order, charts.DATA) if order else None
     return chart and chart.to_dict(validate=False)
 

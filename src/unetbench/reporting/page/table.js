@@ -13,7 +13,7 @@ const opened = new Map(); // place of a row: the row of its opened case
 
 // `p1` to `p4`: which columns leave where the screen is narrow; the highest first.
 const COLUMNS = [
-  { name: "rank", key: (row) => row.first, cell: rankCell, needs: (each) => each.some((row) => row.first !== null), left: true, hide: "p1" },
+  { name: "rank", key: (row) => row.first, cell: rankCell, needs: (each) => each.some((row) => row.first !== null), left: true, hide: "p2" },
   { name: "encoder", key: (row) => row.encoder, cell: encoderCell, left: true },
   { name: "decoder", key: (row) => row.decoder, left: true, hide: "p2", needs: () => several("decoder") },
   { name: "recipe", key: (row) => row.recipe, cell: (row) => broken(row.recipe, /(?<=[+/>])/), left: true, kind: "recipe", hide: "p1" },
@@ -31,7 +31,7 @@ const COLUMNS = [
   { name: "status", key: (row) => row.status, left: true, kind: "status", hide: "p2", needs: (each) => each.some((row) => !row.ok) },
   { name: "peak MB", key: (row) => row.peak_mb, text: fixed(0), hide: "p4" },
   { name: "size MB", key: (row) => row.artifact_mb, text: fixed(1), hide: "p4", needs: (each) => each.some((row) => row.artifact_mb) },
-  { name: "error", key: (row) => row.relative_error, text: (value) => (value === null ? "" : value.toExponential(0)), hide: "p4" },
+  { name: "error", key: (row) => row.relative_error, text: (value) => (value === null ? "" : value.toExponential(0)), hide: "p2" }, // as the rank: never one without it
 ].filter((column) => !column.needs || column.needs(rows));
 
 // A long name may go on in the next line behind any of its joints.

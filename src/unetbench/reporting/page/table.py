@@ -112,7 +112,7 @@ def _sections(sources: Sequence[Source], shown: Sequence[tuple[int, Row]]) -> li
     return [
         {
             "at": at,
-            "parts": [[section.name, _plain(section.ms)] for section in found.sections],
+            "parts": [[name, _plain(ms)] for name, ms in found.bars],
             "marks": [[WHOLE, _plain(found.whole_ms)], [LIMIT, _plain(found.limit_ms)]],
         }
         for at, found in cut
