@@ -379,7 +379,9 @@ def test_advise_measures_within_a_budget_and_then_answers(
     asked.clear()
     other = tmp_path / "other.sqlite"
     assert main([*arguments, "--store", str(path), "--store", str(other), "--budget", "1m"]) == 0
-    assert [(plan.store, plan.halving) for plan in asked] == [(other, True)], "what is known is not measured again"
+    assert [(plan.store, plan.halving) for plan in asked] == [(other, True)], (
+        "what is known is not measured again"
+    )
 
 
 def test_a_page_and_a_parquet_file_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

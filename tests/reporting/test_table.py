@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from rich.console import Console
 
 from tests.samples import case, measurement, parity
@@ -178,6 +179,19 @@ def test_the_error_is_that_of_the_row() -> None:
     off = measurement(parity=parity(relative_error=3e-4))
     table = rows([Result(case=case(), session=1, measurements=(off,))])
     assert "3e-04" in _text(table, 200)
+
+
+@given(st.integers(50, 260))
+@settings(deadline=None, max_examples=40)
+def test_no_rank_is_shown_without_the_error_beside_it(width: int) -> None:
+    table = tuple(
+        structs.replace(row, rank=f"{place}–4", blocks=20, interval_low_ms=1.0, interval_high_ms=2.0, speedup_low=1.0,
+                        speedup_high=2.0, verdict="faster")
+        for place, row in enumerate(_rows(*((name, recipe, 99.0) for name in ("resnet18", "mobilenetv4_conv_small")
+                                            for recipe in (str(REFERENCE), FAST, "openvino/int8"))))
+    )  # fmt: skip
+    left_out = _left_out(_text(table, width))
+    assert "rank" in left_out or "error" not in left_out
 
 
 def test_where_nearly_nothing_fits_the_encoder_and_its_time_stay() -> None:

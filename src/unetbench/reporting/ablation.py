@@ -179,7 +179,7 @@ def _gain_lines(rows: Sequence[Row], networks: Mapping[str, str], said: Standing
         "",
         f"× usual: over the fastest of {', '.join(name for name in _USUAL if name in there) or 'none'} in fp32 with "
         f"{' and '.join(sorted(_AS_IT_COMES))} at most"
-        + (f"; {' and '.join(lacking)} would be among them, without a time here." if lacking else ".")
+        + (f"; of {' and '.join(lacking)} there is no time here." if lacking else ".")
         + (" In brackets: intervals over paired blocks, which hold together at 99 %." if said.pairs else ""),
     ]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unetbench.errors import MissingPackage
+from unetbench.errors import MissingPackage, Unsupported
 from unetbench.runtimes import Artifact, Image, Inputs, Logits, Session
 from unetbench.runtimes._denormals import flush, told
 
@@ -24,6 +24,8 @@ IN_PROCESS = False
 TRAVELS = ("network.xml", "network.bin")  # the compiled blob is for this CPU and this version alone
 FIRST_HALF: dict[str, str] = {}
 _FILE, _COMPILED = "network.xml", "compiled.blob"
+_HINT = "INFERENCE_PRECISION_HINT"
+_TOLD = {"f32": "float32", "bf16": "bfloat16"}  # what it says when it is asked back
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
 
 
@@ -67,7 +69,7 @@ def _settings(precision: str, threads: int) -> dict[str, Any]:
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        _HINT: _HINTS[precision],
         "CPU_DENORMALS_OPTIMIZATION": True,
     }
 
@@ -82,6 +84,12 @@ class _Session:
             self._model = core.import_model(compiled.read_bytes(), "CPU", settings)
         else:
             self._model = core.compile_model(folder / _FILE, "CPU", settings)
+        # By itself it turns to bf16 where the CPU has it, and to fp32 where it has not.
+        asked, in_force = settings[_HINT], _written(self._model.get_property(_HINT))
+        if in_force != _TOLD[asked]:
+            raise Unsupported(
+                f"OpenVINO computes in {in_force} here where {_TOLD[asked]} was asked: use another precision."
+            )
         self._request = self._model.create_infer_request()
         # The input's own memory, from before the first bind that shares another's.
         self._own = [self._request.get_input_tensor(index) for index in range(len(self._model.inputs))]
@@ -105,7 +113,7 @@ class _Session:
         return answer
 
     def in_force(self) -> dict[str, str]:
-        asked = ("PERFORMANCE_HINT", "INFERENCE_PRECISION_HINT", "NUM_STREAMS", "ENABLE_CPU_PINNING")
+        asked = ("PERFORMANCE_HINT", _HINT, "NUM_STREAMS", "ENABLE_CPU_PINNING")
         told_by_it = {
             name.lower().replace("_", " "): _written(self._model.get_property(name)) for name in asked
         }

@@ -78,12 +78,12 @@ def test_bins_hold_every_value_once(values: list[float]) -> None:
 
 def test_the_command_measures_that_case_again() -> None:
     result = _result()
-    said = cases.command(result, _session("run my/suite --images photos --force --encoder x", "standard"))
+    said = cases.command(result, _session("run my/suite --images photos --force --encoder x --timeout 99", "standard"))
     options = parser().parse_args(shlex.split(said)[1:])
     assert options.suite.as_posix() == "my/suite"
     assert (options.network, options.recipe) == (["resnet18/unet"], ["torch_eager/fp32"])
     assert (options.size, options.threads, options.preset) == (["512x512"], 2, "standard")
-    assert (options.images.as_posix(), options.force) == ("photos", True)
+    assert (options.images.as_posix(), options.force, options.timeout) == ("photos", True, 99)
     again = cases.command(result, _session("run --preset standard --images=photos my/suite", "standard"))
     options = parser().parse_args(shlex.split(again)[1:])
     assert (options.suite.as_posix(), options.images.as_posix()) == ("my/suite", "photos")

@@ -69,6 +69,8 @@ def command(result: Result, session: Session) -> str:
     words += ["--store", "again.sqlite"]
     if given.get("images"):
         words += ["--images", str(given["images"])]
+    if given.get("timeout"):
+        words += ["--timeout", str(given["timeout"])]
     if given.get("force"):
         words.append("--force")
     network = case.network
