@@ -64,5 +64,5 @@ def _search(
     plan = session.Plan(cases=(), store=store, preset=search.ALONE, command=given, images=images)
     observer = partial(live.observer, console=Console(), write=write, title="Searching")
     store.parent.mkdir(parents=True, exist_ok=True)
-    there = search.known_results(stores, machine.machine())
+    there = search.known_results(stores, machine.machine(), photos.digest(images or photos.default_photos()))
     search.search(wish, plan, observer, presets.budget_s(options.budget), there)

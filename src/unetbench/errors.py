@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Literal
 
-_SAID = 160  # characters of another package's error
 FailureKind = Literal["unsupported", "out of memory", "timeout", "crashed", "wrong output", "not run"]
 
 
@@ -44,9 +43,10 @@ class WorkerLost(UnetbenchError):
         self.stage, self.kind, self.message = stage, kind, message
 
 
-def in_short(error: Exception) -> str:
-    """Return another package's error as one line: its kind and the first words, since some say pages."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:_SAID].rstrip('.')}"
+def one_line(error: Exception, characters: int = 160) -> str:
+    """Return an error as one line that can be printed: our own words, or another package's kind and first words."""
+    text = "".join(filter(str.isprintable, " ".join(str(error).split())))[:characters].rstrip(".")
+    return text if isinstance(error, UnetbenchError) else f"{type(error).__name__}: {text}"
 
 
 def unknown(what: str, given: str, accepted: Iterable[str], next_step: str) -> BadInput:

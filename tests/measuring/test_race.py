@@ -166,6 +166,22 @@ def test_a_case_that_is_lost_has_no_more_blocks_and_a_group_of_the_lost_none() -
     assert race.next_group() is None
 
 
+def test_a_group_of_the_lost_takes_no_time_from_those_that_wait() -> None:
+    """As after an interruption, where the fastest alone has crashed meanwhile."""
+    both = ((EAGER, COMPILED), OTHER)
+    turned: dict[Case, dict[int, list[Turn]]] = {each: {} for group in both for each in group}
+    alone = {each: _result(each, 10.0 if each in OTHER else 100.0) for each in turned}
+    race = Race(groups=both, preset=STANDARD, turned=turned, offsets=offsets(both, ()), alone=alone, deadline=60.0,
+                clock=lambda: 0.0)  # fmt: skip
+    for each in OTHER:
+        race.lost(each)
+    step = race.next_group()
+    assert step is not None
+    assert step[0] == (EAGER, COMPILED), (
+        "it does not wholly fit, and begins all the same: the first always does"
+    )
+
+
 def test_rigorous_looks_once_and_every_pair_of_a_table_is_stated() -> None:
     assert RIGOROUS.looks == ((20, 0.01),)
     assert [verdicts.pairs_stated(n) for n in (1, 2, 3, 12)] == [1, 1, 3, 66]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from tests.samples import measurement
+from tests.samples import case, machine, measurement
 from unetbench import candidates
 from unetbench.errors import BadInput
 from unetbench.measuring.preset import TUNE, Preset
-from unetbench.measuring.search import ALONE, Search, one_of_each
+from unetbench.measuring.search import ALONE, Search, known_results, one_of_each
 from unetbench.quality import Quality, published
 from unetbench.records import Case, Failure, Recipe, Result
+from unetbench.store import writing
 from unetbench.suite import Suite
 
 QUALITY = {
@@ -141,3 +143,29 @@ def test_encoders_are_a_short_list_or_those_that_match() -> None:
     for pattern in ("no_such*", "*"):
         with pytest.raises(BadInput, match="unetbench list encoders"):
             candidates.encoders([pattern], known)
+
+
+def test_what_is_known_is_of_this_machine_these_versions_and_photographs_and_left_in_peace(
+    tmp_path: Path,
+) -> None:
+    good, failed, disturbed, elsewhere, older, others = (
+        case(name) for name in ("resnet18", "resnet34", "resnet50", "vgg16", "mobileone_s0", "regnetx_004")
+    )
+    lost = Failure(stage="run", kind="crashed", message="x")
+    sessions = [
+        (
+            machine(),
+            "mine",
+            {good: measurement(50), failed: lost, disturbed: measurement(50, waiting_share=0.5)},
+        ),
+        (machine(cpu="Another"), "mine", {elsewhere: measurement(50)}),
+        (machine(versions=(("torch", "1.0"),)), "mine", {older: measurement(50)}),
+        (machine(), "others", {others: measurement(50)}),
+    ]
+    path = tmp_path / "a.sqlite"
+    with writing(path) as store:
+        for where, images, outcomes in sessions:
+            session = store.open_session(where, preset="quick", images=images, command=["run"], fresh=True)
+            for each, outcome in outcomes.items():
+                store.append(session.identifier, each, outcome)
+    assert set(known_results([path, tmp_path / "none.sqlite"], machine(), "mine")) == {good}

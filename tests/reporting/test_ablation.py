@@ -109,6 +109,8 @@ def test_it_is_shown_where_there_is_something_to_compare() -> None:
     assert ablation.is_ablation(_rows())
     assert not ablation.is_ablation([row for row in _rows() if row.encoder == "resnet18"])
     assert not ablation.is_ablation([row for row in _rows() if "int8" in row.recipe])
+    alone = [structs.replace(row, speedup=None) for row in _rows() if "eager" not in row.recipe]
+    assert not ablation.is_ablation(alone), "nothing that all could be compared with"
 
 
 def test_the_chart_is_drawn(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from tests.samples import MS, case, measurement
 from unetbench.records import Case, Failure, Measurement, Network, Result
 from unetbench.reporting.rows import Row, fastest_per_network, rows
+from unetbench.reporting.standing import Standing, Standings
+from unetbench.verdicts import Steady
 
 CRASHED = Failure(stage="run", kind="crashed", message="killed by SIGSEGV")
 NOT_RUN = Failure(stage="preflight", kind="not run", message="emulated")
@@ -165,6 +167,32 @@ def test_there_is_no_speed_up_of_or_against_a_disturbed_row(disturbed: str) -> N
         for recipe in ("torch_eager/fp32", "torch_compile/fp32")
     ]
     assert _speedups(*table)["torch_compile/fp32"] is None
+
+
+def _in_blocks(of: Case, ms: float) -> Standings:
+    time = Steady(median_ms=ms, low_ms=ms * 0.98, high_ms=ms * 1.02, blocks=8, quiet_share=0.5, dropped_turns=0, unsteady=False)  # fmt: skip
+    return Standings(cases={of.key(): Standing(steady=time)})
+
+
+def test_blocks_give_a_time_to_what_others_disturbed_when_it_was_alone() -> None:
+    fast = case(recipe="mnn/fp32")
+    table = rows(
+        [_result(case(), measurement(100)), _result(fast, measurement(90, waiting_share=0.5))],
+        _in_blocks(fast, 40.0),
+    )
+    row = next(row for row in table if row.recipe == "mnn/fp32")
+    assert (row.status, row.reason, row.winner) == ("ok", "", "exact")
+    assert row.median_ms == pytest.approx(40)
+    assert (row.alone_ms, row.speedup) == (None, None), "nothing compares it with the reference"
+    assert next(row for row in table if row is not table[0]).speedup == 1.0
+
+
+def test_where_one_side_has_blocks_the_speed_up_is_of_processes_alone() -> None:
+    fast = case(recipe="mnn/fp32")
+    results = [_result(case(), measurement(100)), _result(fast, measurement(50))]
+    row = next(row for row in rows(results, _in_blocks(fast, 40.0)) if row.recipe == "mnn/fp32")
+    assert row.median_ms == pytest.approx(40)
+    assert row.speedup == pytest.approx(2.0)
 
 
 def _of_class(recipe: str, ms: float, measured_class: str) -> Result:

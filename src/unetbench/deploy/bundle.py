@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from unetbench import parts
 from unetbench.deploy.manifest import INPUT, LOGITS, NAME, NETWORK, Manifest, decoded, read_bytes
-from unetbench.errors import BadInput, MissingPackage, UnetbenchError, in_short
+from unetbench.errors import BadInput, MissingPackage, UnetbenchError, one_line
 from unetbench.records import Recipe
 from unetbench.runtimes import Artifact, Image, Logits, Session
 from unetbench.runtimes._chosen import HALVES, of
@@ -63,7 +63,7 @@ class Bundle:
         except Exception as error:  # each runtime has its own
             raise BadInput(
                 f"bundle {str(self.folder)!r} does not load into {' and '.join(each.name for each in case.recipe.runtimes)} "
-                f"here ({in_short(error)}): `unetbench verify` says more."
+                f"here ({one_line(error)}): `unetbench verify` says more."
             ) from error
 
     def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -91,15 +91,15 @@ def opened(folder: Path) -> Bundle:
     found = set(_files(folder, folder)) - {NAME}
     named, needed = set(manifest.files), set(needed_files(manifest.case().recipe))
     for lacking in sorted((named | needed) - (found & named)):
-        raise BadInput(f"bundle {str(folder)!r} lacks {lacking}: copy or export it anew.")
+        raise BadInput(f"bundle {str(folder)!r} lacks {lacking!r}: copy or export it anew.")
     for surplus in sorted(found - named):
         raise BadInput(
-            f"bundle {str(folder)!r} holds {surplus}, which its manifest does not name: take it out, or export anew."
+            f"bundle {str(folder)!r} holds {surplus!r}, which its manifest does not name: take it out, or export anew."
         )
     # A runtime may prefer what else lies beside its network: machine code of its own cache, for one.
     for stray in sorted(name for name in named - needed if name.startswith(f"{NETWORK}/")):
         raise BadInput(
-            f"bundle {str(folder)!r} names {stray}, which its runtime's network does not consist of: that is "
+            f"bundle {str(folder)!r} names {stray!r}, which its runtime's network does not consist of: that is "
             "refused; export it anew."
         )
     for name, expected in manifest.files.items():
@@ -141,7 +141,7 @@ def _files(folder: Path, root: Path) -> Iterator[str]:
             yield place.relative_to(root).as_posix()
         else:
             kind = "a link" if stat.S_ISLNK(mode) else "no file"
-            raise BadInput(f"bundle {str(root)!r}: {place.relative_to(root)} is {kind}: take it out.")
+            raise BadInput(f"bundle {str(root)!r}: {str(place.relative_to(root))!r} is {kind}: take it out.")
 
 
 def _refuse_outside_data(path: Path) -> None:

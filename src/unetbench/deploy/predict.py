@@ -28,7 +28,7 @@ from unetbench.deploy.segment import (
     refuse_without_tifffile,
     segment,
 )
-from unetbench.errors import BadInput, UnetbenchError, in_short, unknown
+from unetbench.errors import BadInput, UnetbenchError, one_line, unknown
 from unetbench.measuring import memory, parity
 
 
@@ -164,7 +164,7 @@ class _Run:
             answer = session.read()
         except Exception as error:  # each runtime has its own
             raise BadInput(
-                f"bundle {str(self._bundle.folder)!r} does not run here ({in_short(error)}): "
+                f"bundle {str(self._bundle.folder)!r} does not run here ({one_line(error)}): "
                 "`unetbench verify` says more."
             ) from error
         eager = manifest.certificate.parity.eager_relative_error
@@ -210,7 +210,7 @@ def _refuse_impossible(manifest: Manifest, settings: Settings) -> None:
     if settings.format == "tiff":
         refuse_without_tifffile("--format tiff")
     network = manifest.network
-    one = images.Array(np.empty((manifest.height_px, manifest.width_px, network.in_channels), np.uint8))
+    one = images.Array(np.empty((1, 1, 1), np.uint8))  # the least that an image can be
     size = (manifest.height_px, manifest.width_px)
     tiles.plan(one, size, settings.overlap, network.classes, settings.memory_bytes, unit=manifest.unit_px)
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from unetbench import parts, photos
-from unetbench.errors import UnetbenchError, Unsupported, in_short
+from unetbench.errors import UnetbenchError, Unsupported, one_line
 from unetbench.measuring import artifacts, memory
 from unetbench.records import Case
 from unetbench.runtimes import Image, Inputs
@@ -140,5 +140,5 @@ def _reason(case: Case, error: Exception) -> str:
     named = f"operator {operator[0]}: " if operator else ""
     return (
         f"{' and '.join(each.name for each in case.recipe.runtimes)} cannot convert this network: "
-        f"{named}{in_short(error)}; use another runtime"
+        f"{named}{one_line(error)}; use another runtime"
     )

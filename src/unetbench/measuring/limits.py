@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from unetbench import machine, parts
-from unetbench.errors import UnetbenchError, in_short
+from unetbench.errors import UnetbenchError, one_line
 from unetbench.measuring import noise
 from unetbench.measuring.timing import no_garbage_collection
 from unetbench.records import Kernel, LimitKind, MachineLimits
@@ -75,7 +75,7 @@ def measured(threads: int, folder: Path, say: Say) -> MachineLimits:
         try:
             run_ns = _timed(candidate.make())
         except _REFUSALS as error:
-            failed[candidate.name] = in_short(error)
+            failed[candidate.name] = one_line(error)
             continue
         kernels.append(
             Kernel(kind=candidate.kind, name=candidate.name, work=candidate.work, run_ns=tuple(run_ns))

@@ -142,6 +142,7 @@ class Race:
         """
         left_s = float("inf") if self.deadline is None else self.deadline - self.clock()
         before = len(self._racing)
+        self._waiting = [group for group in self._waiting if group not in self._out]
         while self._waiting:
             group = self._waiting[0]
             blocks = max(1, self.preset.looks[0][0] - self.blocks(group))

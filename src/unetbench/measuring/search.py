@@ -58,8 +58,10 @@ def search(
     return wish.run(measure, budget_s)
 
 
-def known_results(stores: Iterable[Path], here: Machine) -> dict[Case, Result]:
-    """Return what stores hold of this machine by processes alone, the latest of each case; failures are tried again.
+def known_results(stores: Iterable[Path], here: Machine, images: str) -> dict[Case, Result]:
+    """Return what stores hold of this machine, these versions and photographs (a digest) by processes alone.
+
+    The latest of each case; what failed or was disturbed is tried again.
 
     Raises: StoreError for a store that is there and cannot be read.
     """
@@ -67,7 +69,8 @@ def known_results(stores: Iterable[Path], here: Machine) -> dict[Case, Result]:
     for path in filter(Path.is_file, stores):
         with reading(path) as store:
             for each in store.sessions():
-                if not each.machine.differs_from(here):
+                as_here = each.machine.versions == here.versions and not each.machine.differs_from(here)
+                if as_here and each.images == images:
                     results = store.results(each.identifier)
                     found |= {r.case: r for r in results if r.failure is None and has_result(r)}
     return found

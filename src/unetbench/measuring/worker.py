@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
-from unetbench.errors import UnetbenchError, WrongOutput
+from unetbench.errors import UnetbenchError, WrongOutput, one_line
 from unetbench.measuring import memory, noise, parity, reference, timing
 from unetbench.records import Case, Parity
 from unetbench.runtimes import Image, Logits, Session
@@ -236,7 +236,7 @@ def _serve(turns: Turns, commands: TextIOWrapper, say: Callable[[Mapping[str, An
         try:
             say({"ok": getattr(turns, name)(**command)})
         except Exception as error:  # whatever a part raises becomes a row with its reason
-            say({"failed": {"kind": _kind(error), "message": _one_line(error)}})
+            say({"failed": {"kind": _kind(error), "message": one_line(error, 300)}})
             raise
 
 
@@ -248,11 +248,6 @@ def _kind(error: Exception) -> str:
     if isinstance(error, UnetbenchError) or type(error).__module__.startswith(_COMPILER_ERRORS):
         return "unsupported"
     return "crashed"
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:300]
-    return text if isinstance(error, UnetbenchError) else f"{type(error).__name__}: {text}"
 
 
 def _contain(parent: int, memory_bytes: int) -> None:

@@ -47,10 +47,11 @@ class Gain:
 
 
 def is_ablation(rows: Sequence[Row]) -> bool:
-    """Return whether several recipes were measured on several networks, all else being equal."""
+    """Return whether several recipes were measured on several networks, all else being equal, and one is the reference."""
     recipes, networks = {row.recipe for row in rows}, {row.network for row in rows}
     conditions = {(row.size, row.batch, row.classes, row.threads) for row in rows}
-    return len(recipes) > 2 and len(networks) > 1 and len(conditions) == 1
+    compared = any(row.speedup for row in rows if not _is_reference(row))
+    return len(recipes) > 2 and len(networks) > 1 and len(conditions) == 1 and compared
 
 
 def table(rows: Sequence[Row], said: Standings = NONE) -> str:

@@ -15,8 +15,8 @@ from unetbench.reporting.table import milliseconds, shorter_encoders
 _NOTES: Final = (
     "Each section is converted and timed as a network of its own, with its real inputs, in turn with the whole; the sections "
     "together differ from the whole by what is fused across the cuts, and by maps that are written and read at them. "
-    "Where they come to more than 1.5 times the whole, as in int8, whose sections hand over maps in fp32, no share of them "
-    "is said or drawn.",
+    "Where they come to more than 1.5 times the whole, or it to them, no share of them is said or drawn: as in int8, whose "
+    "sections hand over maps in fp32.",
     "At the limit: for each section the longer of its arithmetic at the peak of its precision and its convolutions' bytes "
     "at memory's bandwidth. A Winograd convolution multiplies less than is counted, a map that stays in a cache "
     "does not wait for memory: either may be over 100 %.",

@@ -201,8 +201,8 @@ def certificate(store: Store, report: Report, name: str) -> Iterator[tuple[str, 
 
 
 def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Path, ...]:
-    """Write results.csv, results.md and throughput.png, of several recipes also recipes.md, recipes.png and the page's
-    front as PNG and SVG, of what was cut into sections limits.md and limits.png.
+    """Write results.csv, results.md and throughput.png, of several recipes also recipes.md and recipes.png, of
+    what was cut into sections limits.md and limits.png.
 
     Return their paths.
     """
@@ -227,22 +227,9 @@ def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Pa
                 report.rows, title="Speed-up of each recipe", subtitle=f"{report.title} · {subtitle[0]}"
             )
             charts.write_png(drawing, written[-1])
-            written += _write_front(report, folder)
     if report.limits.breakdowns or report.limits.failures:
         written += _write_limits(report, folder, chart=chart)
     return tuple(written)
-
-
-def _write_front(report: Report, folder: Path) -> list[Path]:
-    """The page's first chart, of the same specification, for where a page cannot be."""
-    from unetbench.reporting import charts
-    from unetbench.reporting.page import charts as page_charts
-
-    drawing = page_charts.pareto("parameters_m", rows=page_charts.points(report.rows))
-    written = [folder / "front.png", folder / "front.svg"]
-    for path in written:
-        charts.write_png(drawing, path)
-    return written
 
 
 def _write_limits(report: Report, folder: Path, *, chart: bool) -> list[Path]:

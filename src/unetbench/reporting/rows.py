@@ -179,7 +179,8 @@ def _against(row: Row, base: Row, standing: Standing | None) -> Row:
             detectable=pair.detectable,
             pays_after_images=pays_after,
         )
-    return replace(row, speedup=alone_ratio(row, base), pays_after_images=pays_after)
+    speedup = 1.0 if row is base else alone_ratio(row, base)
+    return replace(row, speedup=speedup, pays_after_images=pays_after)
 
 
 def alone_ratio(row: Row, base: Row) -> float | None:

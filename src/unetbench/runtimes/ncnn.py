@@ -71,8 +71,8 @@ def convert(
         if made not in kept:
             made.unlink()
     ended_by = -told_by_it.returncode
-    if ended_by in (signal.SIGKILL, signal.SIGABRT):
-        raise MemoryError(f"pnnx was ended by signal {ended_by}, as the kernel does when memory ends")
+    if ended_by == signal.SIGKILL or "bad_alloc" in told_by_it.stderr:
+        raise MemoryError(f"pnnx was ended by signal {ended_by}, as when memory ends")
     if ended_by > 0:
         raise Unsupported(f"pnnx crashed on this network (signal {ended_by}): use another runtime.")
     _refuse_unknown_layers(kept[0], told_by_it.stderr or told_by_it.stdout)

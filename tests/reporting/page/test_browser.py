@@ -330,6 +330,8 @@ def test_on_paper_all_can_be_read_and_times_have_their_machine(opened: Any) -> N
         _until(opened, "return document.querySelector('#front svg, #front canvas')")
         turned = "return getComputedStyle(document.querySelector('#front svg, #front canvas')).filter"
         assert opened.execute_script(turned).startswith("invert(1)"), "light words on white paper"
+        good = "return getComputedStyle(document.documentElement).getPropertyValue('--good')"
+        assert opened.execute_script(good).strip() == "#1c6b45", "as by day"
         for css, there in (
             ("#filters", False),
             ("#theme", False),

@@ -78,7 +78,9 @@ def test_bins_hold_every_value_once(values: list[float]) -> None:
 
 def test_the_command_measures_that_case_again() -> None:
     result = _result()
-    said = cases.command(result, _session("run my/suite --images photos --force --encoder x --timeout 99", "standard"))
+    said = cases.command(
+        result, _session("run my/suite --images photos --force --encoder x --timeout 99", "standard")
+    )
     options = parser().parse_args(shlex.split(said)[1:])
     assert options.suite.as_posix() == "my/suite"
     assert (options.network, options.recipe) == (["resnet18/unet"], ["torch_eager/fp32"])
