@@ -405,3 +405,90 @@ def test_a_page_and_a_parquet_file_of_a_store(tmp_path: Path, capsys: pytest.Cap
         said = _error(capsys, *known, form, str(tmp_path / "a"), "--out", str(tmp_path / "out"))
         assert f"leave it out where {form} is given" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_the_doctor_says_what_the_machine_will_allow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The probes are fakes: what is said of them, line by line."""
+    from unetbench import doctor
+    from unetbench.measuring.forecast import Noise
+
+    class Canary:
+        read = None
+
+        def __init__(self, threads: int) -> None:
+            assert threads >= 1
+
+        def close(self) -> None:
+            closed.append(True)
+
+    closed: list[bool] = []
+    found = [
+        Noise(quiet_share=0.4, loudest=1.5, quiet_ms=(1.0, 0.5), detectable=each) for each in (0.03, None)
+    ]
+    monkeypatch.setattr(doctor, "Canary", Canary)
+    monkeypatch.setattr(doctor, "listen", lambda read: found[len(closed)])
+    monkeypatch.setattr(doctor, "probed", lambda scratch: {"fp32_ms": 1.0, "bf16_ms": 70.0})
+    monkeypatch.setattr(doctor.machine, "bf16_instructions", lambda: ())
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    headings = [line[:15].strip() for line in said.splitlines()]
+    for heading in (
+        "processor",
+        "cores",
+        "memory",
+        "instructions",
+        "runtime",
+        "precision",
+        "noise",
+        "resolution",
+    ):
+        assert heading in headings
+    assert "bf16 no-go" in said
+    assert "measured in fp32 instead, unless --force" in said
+    assert "about 3.0%: the smallest difference" in said
+    assert main(["doctor"]) == 0
+    assert "too noisy for a verdict within ten minutes" in capsys.readouterr().out
+    assert len(closed) == 2
+
+
+def test_stores_are_merged_and_recovered_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stores = [tmp_path / f"{name}.sqlite" for name in ("a", "b")]
+    for path, cpu in zip(stores, ("A CPU", "Another"), strict=True):
+        with writing(path) as store:
+            session = store.open_session(
+                machine(cpu=cpu), preset="quick", images="x", command=["run"], fresh=True
+            )
+            store.append(session.identifier, case(), measurement(50))
+    merged = tmp_path / "c.sqlite"
+    assert main(["merge", *map(str, stores), "-o", str(merged)]) == 0
+    assert "wrote 2 sessions" in capsys.readouterr().out
+    assert main(["report", "--store", str(merged), "--session", "2"]) == 0
+    assert "Another" in capsys.readouterr().out
+    assert "is there already" in _error(capsys, "merge", *map(str, stores), "-o", str(merged))
+    assert main(["recover", str(stores[0]), str(tmp_path / "d.sqlite")]) == 0
+    said = capsys.readouterr().out
+    assert "saved 1 results to" in said
+    assert "pages that cannot be read" in said
+
+
+def test_a_run_that_is_interrupted_shows_what_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.sqlite"
+
+    def run(plan: session.Plan, observer: object) -> tuple[Result, ...]:
+        with writing(plan.store) as store:
+            one = store.open_session(here(), preset="quick", images="x", command=["run"], fresh=True)
+            if stored:
+                store.append(one.identifier, case(), measurement(50))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "run", run)
+    for stored in (False, True):
+        assert main(["run", "benchmarks/unet_decoder", "--store", str(path)]) == 130
+        said = capsys.readouterr()
+        assert "the same command goes on from there" in said.err
+        assert ("50.0" in said.out) == stored
+    assert [each.name for each in tmp_path.glob("*.md")] == []

@@ -202,6 +202,23 @@ def test_a_text_that_became_bytes_is_damage_not_a_crash(tmp_path: Path) -> None:
     assert recovery.recover(path, tmp_path / "b.sqlite").count == len(ENCODERS)
 
 
+def test_a_new_store_that_cannot_be_written_whole_is_not_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = _filled(tmp_path / "a.sqlite")
+    (tmp_path / "new.sqlite.mine").write_text("notes")
+
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Store, "insert", full)
+    new = tmp_path / "new.sqlite"
+    for write in (lambda: recovery.merge([good], new), lambda: recovery.recover(good, new)):
+        with pytest.raises(StoreError, match="is full: make room"):
+            write()
+        assert [path.name for path in tmp_path.glob("new*")] == ["new.sqlite.mine"]
+
+
 def test_a_merge_that_fails_leaves_nothing(tmp_path: Path) -> None:
     good = _filled(tmp_path / "a.sqlite")
     (tmp_path / "noise").write_bytes(b"noise" * 1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -57,6 +58,28 @@ def test_a_result_is_visible_to_others_as_soon_as_it_is_appended(path: Path) -> 
         assert store._connection.execute("PRAGMA synchronous").fetchone()[0] == 2, (
             "FULL: each commit is synced"
         )
+
+
+def test_what_is_read_at_once_is_of_one_moment(path: Path) -> None:
+    with writing(path) as store:
+        session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+        store.append(session.identifier, case(), measurement())
+        with reading(path) as reader:
+            before = reader.results(session.identifier)
+            store.append(session.identifier, case("vgg16"), measurement())
+            assert reader.results(session.identifier) == before
+        with reading(path) as reader:
+            assert len(reader.results(session.identifier)) == 2
+
+
+def test_troubles_of_the_machine_are_none_of_the_store(path: Path) -> None:
+    with (
+        pytest.raises(StoreError, match=r"cannot go on \(Cannot allocate memory\): what was shown is stored"),
+        writing(path),
+    ):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+    with pytest.raises(StoreError, match="is full: make room; what was shown is stored"), writing(path):
+        raise sqlite3.OperationalError("database or disk is full")
 
 
 def test_the_same_conditions_go_on_and_others_begin_anew(path: Path) -> None:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import signal
 import sys
-import textwrap
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from shutil import get_terminal_size
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from unetbench import arguments as accepted
 from unetbench.errors import BadInput, UnetbenchError
+from unetbench.terminal import folded
+
+if TYPE_CHECKING:
+    from unetbench.measuring import session
+    from unetbench.records import Result
 
 _INTERRUPTED = 130
 _ROWS = 200  # of a table in a terminal: nobody reads more there, and drawing thousands takes seconds
@@ -47,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Namespace, given: list[str]) -> int:
-    from rich.console import Console
 
     from unetbench import photos
     from unetbench.measuring import preset as presets
@@ -78,21 +81,18 @@ def _run(options: Namespace, given: list[str]) -> int:
         budget_s=budget_s,
         breakdown=options.breakdown,
     )
-    results = session.run(plan, partial(live.observer, console=Console(), write=_line, title=suite.title))
-    if not results:
-        raise BadInput(f"--budget {options.budget} ended before a case could be measured: give more time.")
+    results = _measured(plan, options, suite.title)
     _show(options)
     return 1 if any(result.failed for result in results) else 0
 
 
 def _tune(options: Namespace, given: list[str]) -> int:
-    from rich.console import Console
 
     from unetbench import candidates, machine, photos, suite
     from unetbench.measuring import preset as presets
     from unetbench.measuring import session
-    from unetbench.reporting import live, tuned
     from unetbench.reporting import report as reports
+    from unetbench.reporting import tuned
     from unetbench.store import reading
 
     recipes = tuple(map(str, candidates.recipes(options.runtime, options.precision)))
@@ -119,14 +119,29 @@ def _tune(options: Namespace, given: list[str]) -> int:
         halving=True,
         breakdown=options.breakdown,
     )
-    title = f"{len(recipes)} recipes"
-    results = session.run(plan, partial(live.observer, console=Console(), write=_line, title=title))
-    if not results:
-        raise BadInput(f"--budget {options.budget} ended before a case could be measured: give more time.")
+    results = _measured(plan, options, f"{len(recipes)} recipes")
     _show(options)
     with reading(options.store) as store:
         _said(tuned.lines(reports.report(store), {result.key for result in results}))
     return 0 if any(not result.failed for result in results) else 1
+
+
+def _measured(plan: session.Plan, options: Namespace, title: str) -> tuple[Result, ...]:
+    """Measure; whoever ends it early has its table all the same, since what is stored is true at any moment."""
+    from rich.console import Console
+
+    from unetbench.measuring import session
+    from unetbench.reporting import live
+
+    try:
+        results = session.run(plan, partial(live.observer, console=Console(), write=_line, title=title))
+    except KeyboardInterrupt:
+        with suppress(UnetbenchError, OSError):  # nothing is stored yet, or nobody reads any more
+            _show(options, write=False)
+        raise
+    if not results:
+        raise BadInput(f"--budget {options.budget} ended before a case could be measured: give more time.")
+    return results
 
 
 def _report(options: Namespace, given: list[str]) -> int:
@@ -145,7 +160,7 @@ def _report(options: Namespace, given: list[str]) -> int:
     return 0
 
 
-def _show(options: Namespace) -> None:
+def _show(options: Namespace, *, write: bool = True) -> None:
     from rich.console import Console
 
     from unetbench.reporting import report as reports
@@ -158,7 +173,7 @@ def _show(options: Namespace) -> None:
         report = reports.report(store, session=getattr(options, "session", None))
         if getattr(options, "case", None):
             for heading, text in reports.certificate(store, report, options.case):
-                print(_folded(f"{heading:12} {text}".rstrip(), sys.stdout, hang=0 if not heading else 13))
+                print(folded(f"{heading:12} {text}".rstrip(), sys.stdout, hang=0 if not heading else 13))
             return
     if getattr(options, "parquet", None):
         reports.write_parquet(report, options.parquet)
@@ -171,7 +186,7 @@ def _show(options: Namespace) -> None:
         console.print(f"… and {len(rows) - _ROWS} slower rows: --out DIR writes all of them to results.csv")
     for note in (report.conditions(), *report.notes()):
         console.print(note, style="dim", highlight=False, markup=False)
-    if options.out is not None or options.command == "run":
+    if write and (options.out is not None or options.command == "run"):
         written = reports.write_files(report, options.out or path.parent)
         console.print(f"wrote {', '.join(map(str, written))}", highlight=False, markup=False, soft_wrap=True)
 
@@ -189,10 +204,9 @@ def _compare(options: Namespace, given: list[str]) -> int:
     _said([*comparison.lines(told), *conditions])
     if options.fail_if_slower is None:
         return 0
-    slower = comparison.slower_than(told, options.fail_if_slower)
-    for each in slower:
-        print(f"slower by {options.fail_if_slower:.1%} or more: {each.name}")
-    return 1 if slower else 0
+    worse = comparison.worse(told, options.fail_if_slower)
+    _said(worse)
+    return 1 if worse else 0
 
 
 def _recover(options: Namespace, given: list[str]) -> int:
@@ -273,18 +287,7 @@ def _said(lines: Iterable[str]) -> int:
 
 
 def _line(text: str, file: TextIO | None = None) -> None:
-    print(_folded(text, file or sys.stdout), file=file, flush=True)
-
-
-def _folded(text: str, file: TextIO, *, hang: int = 4) -> str:
-    """Break a line between words where the terminal ends, what follows set in; elsewhere leave it whole."""
-    if not file.isatty() or len(text) <= (width := get_terminal_size().columns):
-        return text
-    margin = " " * (len(text) - len(text.lstrip()) + hang)
-    return textwrap.fill(
-        text, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False,
-        replace_whitespace=False,
-    )  # fmt: skip
+    print(folded(text, file or sys.stdout), file=file, flush=True)
 
 
 def _interrupt(*_: object) -> None:

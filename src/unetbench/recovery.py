@@ -50,6 +50,7 @@ class Saved:
     def lines(self, new: Path) -> Iterator[str]:
         """Say what became of a damaged store's rows."""
         yield f"saved {self.count} results to {new}; {self.damaged} rows were damaged and left out"
+        yield "what lay on pages that cannot be read is lost and in neither number: a later failure of a case may be among it"
         if self.orphaned:
             yield f"{self.orphaned} whole results are left out: their session or their case is lost"
         if self.unsealed:
@@ -80,7 +81,7 @@ def recover(damaged: Path, new: Path) -> Saved:
         raise StoreError(
             f"nothing in {str(damaged)!r} could be saved: no whole session with results was found."
         )
-    with writing(new) as store:
+    with _made(new) as store:
         _write(store, saved)
     return saved
 
@@ -96,7 +97,7 @@ def merge(stores: Sequence[Path], new: Path) -> int:
         with reading(path) as source:
             sources.append({table: source.rows(table) for table in COLUMNS})
     number = 0
-    with writing(new) as target, target.transaction():
+    with _made(new) as target, target.transaction():
         for tables in sources:
             renamed = {}
             for row in tables["session"]:
@@ -184,6 +185,18 @@ def _write(store: Store, saved: Saved) -> None:
         for table in COLUMNS:
             for row in saved.sealed[table].values():
                 store.insert(table, row, otherwise="IGNORE")
+
+
+@contextlib.contextmanager
+def _made(new: Path) -> Iterator[Store]:
+    """Open a new store; where it cannot be written whole, nothing of it stays in the way of the next try."""
+    try:
+        with writing(new) as store:
+            yield store
+    except BaseException:
+        for suffix in ("", "-wal", "-shm", ".lock"):
+            new.with_name(new.name + suffix).unlink(missing_ok=True)
+        raise
 
 
 def _refuse_existing(new: Path) -> None:

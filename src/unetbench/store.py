@@ -6,7 +6,6 @@ ever summarised here, and nothing measured is deleted.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shlex
@@ -22,6 +21,7 @@ import msgspec
 from unetbench.errors import StoreError
 from unetbench.records import Block, Case, Failure, Machine, Measurement, Result, Session
 from unetbench.schema import COLUMNS, check, migrate, pragma, seal
+from unetbench.store_file import held, read_only, told
 
 
 class Store:
@@ -155,6 +155,8 @@ class Store:
         """
         with self._connection:
             self.insert_result(session, case, outcome, block, log_tail)
+            if isinstance(outcome, Measurement):
+                self._survived(session, case.key())
 
     def append_block(
         self,
@@ -169,6 +171,11 @@ class Store:
             self.insert("block", (session, block.group, block.number, record))
             for case, outcome in outcomes.items():
                 self.insert_result(session, case, outcome, block.number, logs.get(case, ""))
+            self._survived(session, block.group)
+
+    def _survived(self, session: int, name: str) -> None:
+        """What has been measured is no poison: earlier interruptions with it in hand were somebody else's doing."""
+        self._connection.execute('DELETE FROM in_hand WHERE session = ? AND "case" = ?', (session, name))
 
     @contextmanager
     def in_hand(self, session: int, names: Sequence[str]) -> Iterator[None]:
@@ -229,7 +236,7 @@ def writing(path: Path) -> Iterator[Store]:
     if path.is_file() and path.stat().st_size:
         with reading(path):  # what cannot be used is refused before anything is made beside it
             pass
-    with _translated(path), _held(path), closing(sqlite3.connect(path)) as connection:
+    with told(path), held(path), closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -249,70 +256,10 @@ def reading(path: Path) -> Iterator[Store]:
             f"there is no store at {str(path)!r}: measure first (`unetbench run`, `tune`, or `advise --budget 15m`), "
             "or name the file of a run."
         )
-    with _translated(path), closing(_read_only(path)) as connection:
+    with told(path), closing(read_only(path)) as connection:
         check(connection, path)
+        connection.execute("BEGIN")  # all that is read is of one moment, whatever is written meanwhile
         yield Store(connection, path)
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """Hold the lock file beside the store; its text names the holder."""
-    lock = path.with_name(path.name + ".lock")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "unknown"
-            raise StoreError(
-                f"store {str(path)!r} is held by another run ({holder}): "
-                "wait for it, end it, or give another --store FILE."
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} since {_now()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite, msgspec and the disk say into one line with the next step."""
-    try:
-        yield
-    except msgspec.MsgspecError as error:
-        raise StoreError(
-            f"store {str(path)!r} holds a damaged record ({error}): nothing was changed; `unetbench recover FILE NEW` saves what is whole."
-        ) from error
-    except BrokenPipeError:
-        raise  # the reader of our output left; the store is well
-    except OSError as error:
-        raise StoreError(
-            f"store {str(path)!r} cannot be used ({error.strerror}): give another --store FILE."
-        ) from error
-    except (KeyError, json.JSONDecodeError) as error:  # a store of the first schema has no seals
-        raise StoreError(
-            f"store {str(path)!r} holds a damaged row ({error}): `unetbench recover FILE NEW` saves what is whole."
-        ) from error
-    except sqlite3.DatabaseError as error:
-        reason = "it is no SQLite database" if "not a database" in str(error) else str(error)
-        raise StoreError(
-            f"store {str(path)!r} cannot be used ({reason}): nothing was changed; give another --store FILE."
-        ) from error
-
-
-def _read_only(path: Path) -> sqlite3.Connection:
-    """Open without writing; on a read-only disk SQLite must be told that nobody else writes."""
-    address = path.resolve().as_uri()
-    try:
-        connection = sqlite3.connect(f"{address}?mode=ro", uri=True)
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        log = path.with_name(path.name + "-wal")
-        if log.is_file() and log.stat().st_size:
-            raise  # results in the log would be left out silently
-        connection = sqlite3.connect(f"{address}?mode=ro&immutable=1", uri=True)
-    return connection
 
 
 def _now() -> str:

@@ -21,6 +21,7 @@ LOOKS_OF = {
     "rigorous": ((20, 0.01),),
     "tune": ((8, 0.01),),
 }  # by preset; quick looks at nothing
+ALPHA = 0.01  # of all that is stated together
 TARGET = 0.0125  # half-width, relative: then nothing more is gained by going on
 DIFFERENT = 0.01  # faster or slower: the whole interval lies beyond it
 EQUAL = 0.02  # the same: the whole interval lies within it

@@ -6,6 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import pytest
 from benchmarks.selftest.simulated import Machine, Simulated, block
 
 from tests.samples import case, measurement
@@ -180,6 +181,36 @@ def test_a_group_of_the_lost_takes_no_time_from_those_that_wait() -> None:
     assert step[0] == (EAGER, COMPILED), (
         "it does not wholly fit, and begins all the same: the first always does"
     )
+
+
+def test_a_pair_is_settled_by_the_confidence_that_the_report_will_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that left with blocks are in the table, and so are other cases of the session."""
+    stated: list[int] = []
+    count = verdicts.pairs_stated
+    monkeypatch.setattr(verdicts, "pairs_stated", lambda cases: stated.append(cases) or count(cases))
+    group = ((EAGER, COMPILED, BF16),)
+    for besides, lost_with_blocks, expected in ((0, True, 3), (0, False, 2), (4, True, 7)):
+        turned: dict[Case, dict[int, list[Turn]]] = {each: {} for each in group[0]}
+        made = block(Random(1), [Simulated(), Simulated()], Machine())
+        for number in range(1, 9):
+            for each, turns in zip((EAGER, COMPILED), made, strict=True):
+                turned[each][number] = turns
+        if lost_with_blocks:
+            turned[BF16][1] = made[0]
+        alone = {each: _result(each) for each in turned}
+        race = Race(
+            groups=group,
+            preset=STANDARD,
+            turned=turned,
+            offsets=offsets(group, ()),
+            alone=alone,
+            besides=besides,
+        )
+        race.lost(BF16)
+        race.next_group()
+        assert stated.pop() == expected
 
 
 def test_rigorous_looks_once_and_every_pair_of_a_table_is_stated() -> None:

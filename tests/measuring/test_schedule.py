@@ -15,6 +15,7 @@ from unetbench.errors import StoreError
 from unetbench.machine import machine
 from unetbench.measuring import artifacts, reference
 from unetbench.measuring.preset import QUICK, STANDARD, Preset
+from unetbench.measuring.race import group_key
 from unetbench.measuring.schedule import Sweep
 from unetbench.records import Case, Failure, Network, Recipe, Result
 from unetbench.reporting.rows import rows
@@ -391,9 +392,28 @@ def test_a_case_that_took_the_run_down_twice_is_not_tried_again(tmp_path: Path, 
     assert all(result.failure is None for result in results[1:])
 
 
-def test_a_full_disk_is_no_finding_about_the_case(tmp_path: Path, folder_ready: None) -> None:
+def test_interruptions_far_apart_are_no_poison(tmp_path: Path, folder_ready: None) -> None:
+    """A run that is killed now and then gets on all the same: what it measures in between clears the record."""
+    path, group = tmp_path / "results.sqlite", group_key(CASES[::2])
+    with writing(path) as store:
+        session = store.open_session(machine(), preset="standard", images="x", command=["run"], fresh=False)
+    with closing(sqlite3.connect(path)) as connection:  # as a run leaves it that was killed
+        marks = [(session.identifier, name, 1) for name in (group, CASES[0].key())]
+        connection.executemany("INSERT INTO in_hand VALUES (?, ?, ?)", marks)
+        connection.commit()
+    results = _race(tmp_path, lambda case: FakeWorker())
+    assert all(result.failure is None and result.blocks for result in results)
+    with reading(path) as store:
+        assert group in {block.group for block in store.blocks(1)}
+        assert store.interruptions(1) == {}
+
+
+@pytest.mark.parametrize(
+    "words", ["OSError: [Errno 28] No space left on device", "OSError: [Errno 122] Disk quota exceeded"]
+)
+def test_a_full_disk_is_no_finding_about_the_case(tmp_path: Path, folder_ready: None, words: str) -> None:
     def start(case: Case) -> FakeWorker:
-        return FakeWorker(fails=("load", "crashed", "OSError: [Errno 28] No space left on device"))
+        return FakeWorker(fails=("load", "crashed", words))
 
     with pytest.raises(StoreError, match="disk is full"):
         _sweep(tmp_path, start)

@@ -12,7 +12,7 @@ from benchmarks.selftest.simulated import Machine, Simulated, blocks
 from tests.samples import case, machine, measurement
 from unetbench import quiet
 from unetbench.errors import BadInput
-from unetbench.records import Block, Case, Recipe, Result, Session
+from unetbench.records import Block, Case, Failure, Recipe, Result, Session
 from unetbench.reporting import certificate, comparison
 from unetbench.reporting.report import report
 from unetbench.reporting.rows import rows
@@ -121,6 +121,21 @@ def test_two_sessions_of_one_machine_compare_times() -> None:
     assert {each.pair.verdict for each in told} == {"faster"}
     assert len(comparison.slower_than(told, 0.03)) == 3
     assert not comparison.slower_than(told, 0.20)
+
+
+def test_what_failed_in_the_second_is_worse_than_slower() -> None:
+    results = _results()
+    wrong = Failure(stage="checking", kind="wrong output", message="agreement 98.7 %")
+    broken = tuple(replace(r, failure=wrong) if r.case == COMPILED else r for r in results)
+    told = list(comparison.stores(_side(results), _side(broken)))
+    assert [each.lost for each in told] == [False, False, True]
+    line = list(comparison.lines(told))[-1]
+    assert "no estimate: the second has none: wrong output while checking: agreement 98.7 %" in line
+    (alone,) = comparison.recipes(_side(broken), EAGER.recipe, COMPILED.recipe)
+    assert alone.lost
+    skipped = replace(wrong, kind="not run")
+    left_out = tuple(replace(r, failure=skipped) if r.case == COMPILED else r for r in results)
+    assert len(list(comparison.stores(_side(results), _side(left_out)))) == 2, "on purpose"
 
 
 def test_two_machines_compare_ratios_to_the_reference_only() -> None:

@@ -95,6 +95,7 @@ class Race:
     seed: int = 0
     # How far from the level on record this session is; None: too far, as long as it is.
     above: Callable[[], quiet.Above | None] = lambda: quiet.AT_RECORD
+    besides: int = 0  # cases of the session that have blocks and are in no group: a report states them too
     cut_short: bool = False  # the time was up before all was settled
     _waiting: list[Group] = field(default_factory=list)
     _racing: list[Group] = field(default_factory=list)
@@ -220,8 +221,11 @@ class Race:
             for case in dict.fromkeys(case for group in self._racing for case in group)
             if self.turned.get(case) and case not in self._lost
         }
-        # Those that wait may still join the table: what is settled now must stay so.
-        stated = verdicts.pairs_stated(len({case for group in self.groups for case in group} - self._lost))
+        # Those that wait may still join the table, and those that left with blocks are in it: what is settled now must
+        # stay so.
+        everyone = {case for group in self.groups for case in group}
+        lost = {case for case in self._lost if not self.turned.get(case)}
+        stated = verdicts.pairs_stated(len(everyone - lost) + self.besides)
         gone = set(samples) - {case for group in self._running() for case in group}
         unsettled: set[Case] = set()
         for a, b in combinations(samples, 2):

@@ -30,7 +30,10 @@ _EXPECTED_S = {"torch_eager": 12.0, "torch_compile": 40.0}
 _EXPECTED_OTHER_S = 30.0
 _LIMIT_FACTOR, _LEAST_LIMIT_S = 10.0, 60.0  # of a block's worker, over what the block is expected to take
 _POISON = 2  # runs that ended without a word, as by a crash of the machine, with the same case in hand
-_DISK_FULL = "No space left on device"  # a trouble of the machine, no finding about the case
+_DISK_FULL = (
+    "No space left on device",
+    "Disk quota exceeded",
+)  # troubles of the machine, no findings about a case
 
 
 class Observer(Protocol):
@@ -105,7 +108,9 @@ class Sweep:
         Return whether all is settled or looked at for the last time.
         """
         wanted = set(self.cases)
-        results = {r.case: r for r in self.store.results(self.session.identifier) if r.case in wanted}
+        known = self.store.results(self.session.identifier)
+        results = {r.case: r for r in known if r.case in wanted}
+        besides = sum(bool(r.blocks) for r in known if r.case not in wanted)
         turned = {case: result.turns for case, result in results.items()}
         racing = groups(results.values(), self.memory_bytes)
         race = Race(
@@ -118,6 +123,7 @@ class Sweep:
             clock=self.clock,
             seed=self.session.identifier,
             above=lambda: self._above(self.cases[0].threads),
+            besides=besides,
         )
         for case in (case for case, result in results.items() if result.failure is not None):
             race.lost(case)
@@ -275,7 +281,7 @@ class Sweep:
 
 def refuse_full_disk(message: str) -> None:
     """Raise StoreError where a worker's words say that the disk is full: no finding about a case."""
-    if _DISK_FULL in message:
+    if any(words in message for words in _DISK_FULL):
         raise StoreError(
             f"the disk is full ({message}): what was shown is stored; make room, "
             "then the same command goes on from there."

@@ -19,6 +19,8 @@ from unetbench.reporting.standing import too_loud
 from unetbench.samples import LEAST_BLOCKS, Sample
 from unetbench.store import reading
 
+_NO_REFERENCE = f"machines differ, and {REFERENCE} has no steady blocks in both"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
@@ -28,6 +30,7 @@ class Compared:
     pair: verdicts.Pair
     relative: bool  # ratios to each session's own reference, not times
     reason: str = ""  # why there is no verdict
+    lost: bool = False  # the second failed where the first has a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,10 @@ class Side:
             f"{name}: session {session.identifier}, preset {session.preset}, {session.started_utc[:16]}, {machine.cpu}, "
             f"{machine.cores} cores granted, {threads} threads"
         )
+
+    def result(self, case: Case) -> Result | None:
+        """Return what became of a case; None where it is not there."""
+        return next((result for result in self.results if result.case == case), None)
 
     @property
     def looks(self) -> verdicts.Looks:
@@ -137,7 +144,12 @@ def recipes(side: Side, first: Recipe, second: Recipe) -> Iterator[Compared]:
         for case in samples
         if case.recipe == first and (other := replace(case, recipe=second)) in samples
     ]
-    if not both:
+    lost = [
+        _lost(_place(case), result)
+        for case in samples
+        if case.recipe == first and (result := side.result(replace(case, recipe=second))) and result.failed
+    ]
+    if not both and not lost:
         there = ", ".join(sorted({str(case.recipe) for case in samples})) or "none"
         raise BadInput(
             f"no network has paired blocks of both {first} and {second}: recipes with blocks here are {there}."
@@ -147,6 +159,7 @@ def recipes(side: Side, first: Recipe, second: Recipe) -> Iterator[Compared]:
         if side.above(case) is None:
             pair = too_loud(pair)
         yield Compared(name=_place(case), pair=pair, relative=False, reason=_why(pair))
+    yield from lost
 
 
 def stores(first: Side, second: Side) -> Iterator[Compared]:
@@ -165,7 +178,12 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
         )
     a, b = first.samples, second.samples
     cases = [case for case in a if case in b and not (differing and case.recipe == REFERENCE)]
-    if not cases:
+    lost = [
+        _lost(f"{_place(case)} {case.recipe}", result)
+        for case in a
+        if (result := second.result(case)) and result.failed
+    ]
+    if not cases and not lost:
         raise BadInput(
             f"session {first.session.identifier} and session {second.session.identifier} have no case with "
             "paired blocks in common that may be compared: measure the same suite in both."
@@ -175,12 +193,17 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
             logs = _to_reference(a, case, first.looks), _to_reference(b, case, second.looks)
         else:
             logs = verdicts.quiet_logs(a[case], first.looks), verdicts.quiet_logs(b[case], second.looks)
-        pair = _unpaired(logs[0], logs[1], pairs=len(cases))
+        ends = len(first.looks) * len(second.looks)
+        pair = _unpaired(logs[0], logs[1], pairs=len(cases), looks=ends)
         if None in (first.above(case), second.above(case)):
             pair = too_loud(pair)
         yield Compared(
-            name=f"{_place(case)} {case.recipe}", pair=pair, relative=bool(differing), reason=_why(pair)
+            name=f"{_place(case)} {case.recipe}",
+            pair=pair,
+            relative=bool(differing),
+            reason=_why(pair) if not differing or _have_reference(case, a, b) else _NO_REFERENCE,
         )
+    yield from lost
 
 
 def slower_than(compared: Sequence[Compared], share: float) -> tuple[Compared, ...]:
@@ -192,15 +215,34 @@ def slower_than(compared: Sequence[Compared], share: float) -> tuple[Compared, .
     )
 
 
+def _have_reference(case: Case, *sides: Mapping[Case, Sample]) -> bool:
+    return all(replace(case, recipe=REFERENCE) in samples for samples in sides)
+
+
+def _lost(name: str, result: Result) -> Compared:
+    """A case that has a time in the first and failed in the second: worse than slower."""
+    failure = result.failure
+    assert failure is not None
+    why = f"the second has none: {failure.kind} while {failure.stage}: {failure.message}"
+    return Compared(name=name, pair=verdicts.Pair(), relative=False, reason=why, lost=True)
+
+
+def worse(compared: Sequence[Compared], share: float) -> list[str]:
+    """Return a line for each that became slower by at least that share, or has no time any more."""
+    slower = [f"slower by {share:.1%} or more: {each.name}" for each in slower_than(compared, share)]
+    return [*slower, *(f"no time any more: {each.name}" for each in compared if each.lost)]
+
+
 def _to_reference(samples: Mapping[Case, Sample], case: Case, looks: verdicts.Looks) -> verdicts.Logs:
     reference = samples.get(replace(case, recipe=REFERENCE))
     return verdicts.log_ratios(reference, samples[case], looks) if reference else verdicts.Logs(())
 
 
-def _unpaired(first: verdicts.Logs, second: verdicts.Logs, *, pairs: int) -> verdicts.Pair:
+def _unpaired(first: verdicts.Logs, second: verdicts.Logs, *, pairs: int, looks: int) -> verdicts.Pair:
+    """`looks`: at how many combinations of looks the two may have stopped, all of which share α."""
     if min(len(first.values), len(second.values)) < LEAST_BLOCKS:
         return verdicts.Pair()
-    return verdicts.unpaired(first, second, alpha=verdicts.LOOKS[0][1] / pairs)
+    return verdicts.unpaired(first, second, alpha=verdicts.ALPHA / looks / pairs)
 
 
 def _why(pair: verdicts.Pair) -> str:

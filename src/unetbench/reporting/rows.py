@@ -177,7 +177,9 @@ def _against(row: Row, base: Row, standing: Standing | None) -> Row:
             speedup_ungated=pair.ungated,
             verdict=pair.state or (pair.verdict if pair.low is not None else ""),
             detectable=pair.detectable,
-            pays_after_images=pays_after,
+            pays_after_images=pays_after
+            if pair.verdict == "faster"
+            else None,  # else there is nothing to repay it
         )
     speedup = 1.0 if row is base else alone_ratio(row, base)
     return replace(row, speedup=speedup, pays_after_images=pays_after)
