@@ -44,6 +44,23 @@ def _cpus(monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cpus: int, per
         ),
         (8, 1, {"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1"}, 8),
         (1, 1, {"/sys/fs/cgroup/cpu.max": "400000 100000"}, 1),
+        # As systemd's CPUQuota sets it, of a service or of a slice above it.
+        (
+            8,
+            1,
+            {"/proc/self/cgroup": "0::/a.slice/b", "/sys/fs/cgroup/a.slice/b/cpu.max": "300000 100000"},
+            3,
+        ),
+        (
+            8,
+            1,
+            {
+                "/proc/self/cgroup": "1:cpu:/x\n0::/a.slice/b",
+                "/sys/fs/cgroup/a.slice/cpu.max": "200000 100000",
+            },
+            2,
+        ),
+        (8, 1, {"/proc/self/cgroup": "0::/../b", "/sys/fs/cgroup/cpu.max": "500000 100000"}, 5),
     ],
 )
 def test_cores(
@@ -107,6 +124,8 @@ def test_the_control_groups_memory_counts(files: dict[str, str]) -> None:
     assert machine.granted_memory_bytes() == total // 2
     files["/sys/fs/cgroup/memory.max"] = "max"
     assert machine.granted_memory_bytes() == total
+    files |= {"/proc/self/cgroup": "0::/a.slice/b", "/sys/fs/cgroup/a.slice/memory.max": str(total // 4)}
+    assert machine.granted_memory_bytes() == total // 4
 
 
 def test_how_the_kernel_gives_huge_pages(files: dict[str, str]) -> None:

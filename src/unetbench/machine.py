@@ -7,7 +7,7 @@ import platform
 import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from unetbench.errors import BadInput
 from unetbench.records import Machine
@@ -24,6 +24,7 @@ _ONEDNN_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 _ONEDNN_WITHOUT_BF16 = (
     "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
 )  # fmt: skip
+_GROUPS = "/sys/fs/cgroup"
 _CACHES = 8  # that the kernel tells of, at most: data, instructions and three levels as a rule
 _CACHE_UNITS = {"K": 10, "M": 20}  # of the kernel's cache sizes, as powers of two
 _PACKAGES = ("unetbench", "torch", "timm", "numpy")  # those whose version moves a number
@@ -87,10 +88,18 @@ def threads_or_granted(asked: int | None) -> int:
 
 
 def granted_memory_bytes() -> int:
-    """Return the memory limit: the machine's, or the control group's where that is less."""
+    """Return the memory limit: the machine's, or that of a control group of this process where that is less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _text("/sys/fs/cgroup/memory.max") or _text("/sys/fs/cgroup/memory/memory.limit_in_bytes")
-    return min(total, int(limit)) if limit and limit.isdigit() else total
+    limits = [_text(f"{folder}/memory.max") for folder in control_groups()]
+    limits.append(_text("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+    return min([total, *(int(limit) for limit in limits if limit and limit.isdigit())])
+
+
+def control_groups() -> tuple[str, ...]:
+    """Return the folders of this process's control group (v2) and of all above it, whose limits hold too."""
+    own = re.search(r"^0::(/.*)$", _text("/proc/self/cgroup") or "", re.MULTILINE)
+    path = PurePosixPath(own[1] if own and ".." not in own[1] else "/")  # .. leads out of what can be seen
+    return tuple(f"{_GROUPS}{each}".rstrip("/") for each in (path, *path.parents))
 
 
 def last_cache_bytes() -> int | None:
@@ -121,15 +130,11 @@ def _affinity() -> set[int]:
 
 
 def _quota_cores() -> float:
-    """The CFS quota in cores, infinite where there is none (cgroup v2, then v1)."""
-    quota = (_text("/sys/fs/cgroup/cpu.max") or "max").split()
-    if len(quota) < 2:
-        quota = [
-            _text("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") or "max",
-            _text("/sys/fs/cgroup/cpu/cpu.cfs_period_us") or "100000",
-        ]
-    unlimited = quota[0] in ("max", "-1")
-    return float("inf") if unlimited else int(quota[0]) / int(quota[1])
+    """The CFS quota in cores, infinite where there is none (cgroup v2 and v1)."""
+    quotas = [(_text(f"{folder}/cpu.max") or "max").split() for folder in control_groups()]
+    first = [_text(f"{_GROUPS}/cpu/cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
+    numbers = [each for each in (*quotas, first) if len(each) == 2 and all(map(str.isdecimal, each))]
+    return min((int(quota) / int(period) for quota, period in numbers), default=float("inf"))
 
 
 def _physical_cores(cpus: set[int]) -> int:

@@ -10,6 +10,8 @@ import resource
 from collections.abc import Mapping
 from pathlib import Path
 
+from unetbench.machine import control_groups
+
 _CPU_PRESSURE = re.compile(r"^some .*total=(\d+)$", re.MULTILINE)
 _THROTTLED = re.compile(r"^nr_throttled (\d+)$", re.MULTILINE)
 _NUMBER = re.compile(r"^(\d+)$", re.MULTILINE)
@@ -25,7 +27,7 @@ def counters() -> dict[str, int | None]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "steal_ticks": _steal_ticks(),
-        "throttled_periods": _matched(_THROTTLED, "/sys/fs/cgroup/cpu.stat"),
+        "throttled_periods": _throttled(),
         "cpu_pressure_us": _matched(_CPU_PRESSURE, "/proc/pressure/cpu"),
         "frequency_khz": _matched(_NUMBER, "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"),
         "voluntary_switches": usage.ru_nvcsw,
@@ -46,6 +48,12 @@ def change(before: Mapping[str, int | None], after: Mapping[str, int | None]) ->
 def _steal_ticks() -> int | None:
     line = (_text("/proc/stat") or "").partition("\n")[0].split()
     return int(line[_STEAL_FIELD]) if len(line) > _STEAL_FIELD else None
+
+
+def _throttled() -> int | None:
+    """Of the nearest control group that tells."""
+    told = (_matched(_THROTTLED, f"{folder}/cpu.stat") for folder in control_groups())
+    return next((count for count in told if count is not None), None)
 
 
 def _matched(pattern: re.Pattern[str], path: str) -> int | None:
