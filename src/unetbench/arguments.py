@@ -209,7 +209,7 @@ def _advise(advise: ArgumentParser) -> None:
 def _deploying(commands: Any) -> None:
     """The verbs of a network that leaves: export, verify, predict."""
     export = commands.add_parser("export", help="write a folder that runs on another machine")
-    export.add_argument("network", help="an encoder, or encoder/decoder")
+    export.add_argument("network", help="an encoder, encoder/decoder, or a whole network")
     export.add_argument("--recipe", required=True, help="runtime/precision+rewrite, as `tune` found it")
     export.add_argument(
         "--weights", default="random", help="a checkpoint; random or pretrained (default random)"
