@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.samples import case, machine, measurement
+from unetbench import photos
 from unetbench.cli import main
 from unetbench.machine import machine as here
 from unetbench.measuring import session
@@ -340,8 +341,9 @@ def test_advise_measures_within_a_budget_and_then_answers(
         asked.append(plan)
         with writing(plan.store) as store:
             one = store.open_session(
-                here(), preset=plan.preset.name, images="x", command=list(plan.command), fresh=False
-            )
+                here(), preset=plan.preset.name, images=photos.digest(photos.default_photos()),
+                command=list(plan.command), fresh=False,
+            )  # fmt: skip
             known = {result.key for result in store.results(one.identifier)}
             for each in plan.cases:
                 if each.key() not in known:

@@ -23,12 +23,21 @@ def offered(network: nn.Module) -> int:
 
 
 def apply(network: nn.Module) -> nn.Module:
-    """Fold what can be folded; a network without such modules stays as it is."""
-    own = next((each.dtype for each in network.parameters() if each.is_floating_point()), torch.float32)
+    """Fold what can be folded; a network without such modules stays as it is.
+
+    In fp64, and then back: branches may cancel, and what their sums lose in fp32 no run gets back.
+    """
+    if not offered(network):
+        return network
+    kinds = {each.dtype for each in (*network.parameters(), *network.buffers()) if each.is_floating_point()}
+    own = kinds.pop() if len(kinds) == 1 else None  # of several each stays what it is
     default = torch.get_default_dtype()
     try:
-        torch.set_default_dtype(own)  # some of timm's branches fold into a new convolution of that type
-        folded: nn.Module = reparameterize_model(network, inplace=True)
+        torch.set_default_dtype(
+            torch.float64 if own else default
+        )  # timm folds into new convolutions of that type
+        folded: nn.Module = reparameterize_model(network.double() if own else network, inplace=True)
+        folded = folded.to(own) if own else folded
     except AttributeError as error:  # timm's code reads the statistics of batch norms that are gone
         raise Unsupported(
             f"reparameterize finds branches without their batch norms ({error}): put it before fold_batchnorm."
