@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.rewrites.pieces import TIMES_EAGER
 from unetbench import Network, parts, rewrite
 from unetbench.errors import BadInput, Unsupported
 from unetbench.measuring.parity import EXACT_ERROR, relative_error
@@ -56,6 +57,10 @@ def test_the_function_stays_the_same(name: str, encoder: str) -> None:
     tolerance = parts.find("rewrite", name).module().TOLERANCE
     assert 0 <= tolerance <= EXACT_ERROR, "a rewrite must be exact"
     assert relative_error(expected.numpy(), _rewritten(model, name)(images).numpy()) <= tolerance
+    plain, single = model.float(), images.float()
+    eager = relative_error(expected.numpy(), plain(single).numpy())
+    folded = relative_error(expected.numpy(), _rewritten(plain, name)(single).numpy())
+    assert folded <= TIMES_EAGER * eager, "in fp32 it errs hardly more than the network did"
 
 
 @rewrites

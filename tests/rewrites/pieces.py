@@ -35,9 +35,12 @@ def error(expected: Tensor, answer: Tensor) -> float:
 
 
 @torch.inference_mode()
-def assert_same(plain: nn.Module, folded: nn.Module, *inputs: Any) -> None:
-    """Both answer the same: to the promise in fp64, and in fp32 hardly worse than before."""
+def assert_same(plain: nn.Module, folded: nn.Module, *inputs: Any, least: float = 1e-7) -> None:
+    """Both answer the same in fp32: hardly worse than before, where that was no luck.
+
+    `least`: the error that a few operations have by rounding; which of two forms has more of it is chance.
+    """
     doubled = [None if each is None else each.double() for each in inputs]
     expected = deepcopy(plain).double()(*doubled)
     eager = error(expected, plain(*inputs))
-    assert error(expected, folded(*inputs)) <= TIMES_EAGER * max(eager, 1e-7)
+    assert error(expected, folded(*inputs)) <= TIMES_EAGER * max(eager, least)

@@ -53,7 +53,7 @@ def test_every_block_keeps_its_function(
     images = torch.randn(2, inputs, height, width)
     folded = rewrite(model, "reparameterize")
     assert _branches(folded) < _branches(model)
-    assert_same(model, folded, images)
+    assert_same(model, folded, images, least=2e-7)  # two units in the last place: branches cancel
     doubled = deepcopy(model).double()
     found = rewrite(doubled, "reparameterize")
     assert error(doubled(images.double()), found(images.double())) <= FP64
