@@ -61,7 +61,7 @@ def test_every_byte_counts(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadInput, match=f"{name} is not what was exported"):
         opened(place)
     (place / name).unlink()
-    with pytest.raises(BadInput, match=f"lacks {name}"):
+    with pytest.raises(BadInput, match=f"lacks '{name}'"):
         opened(place)
 
 
@@ -71,7 +71,7 @@ def test_what_the_runtime_needs_must_be_named(tmp_path: Path) -> None:
     files = json.loads((place / "manifest.json").read_text())["files"]
     del files["network/network.onnx"]
     _changed(place, files=files, onnx=None)
-    with pytest.raises(BadInput, match=r"lacks network/network\.onnx"):
+    with pytest.raises(BadInput, match=r"lacks 'network/network\.onnx'"):
         opened(place)
 
 
@@ -113,14 +113,14 @@ def test_links_are_refused_wherever_they_lead(tmp_path: Path) -> None:
     target = tmp_path / "elsewhere"
     (place / "input.npy").rename(target)
     (place / "input.npy").symlink_to(target)
-    with pytest.raises(BadInput, match=r"input\.npy is a link"):
+    with pytest.raises(BadInput, match=r"'input\.npy' is a link"):
         opened(place)
     (place / "input.npy").unlink()
     target.rename(place / "input.npy")
     opened(place)
     (place / "network").rename(tmp_path / "network")
     (place / "network").symlink_to(tmp_path / "network")
-    with pytest.raises(BadInput, match="network is a link"):
+    with pytest.raises(BadInput, match="'network' is a link"):
         opened(place)
 
 
@@ -148,7 +148,7 @@ def test_a_manifest_that_is_a_link_a_pipe_or_huge_is_refused(tmp_path: Path) -> 
 def test_what_the_manifest_does_not_name_is_refused(tmp_path: Path, name: str) -> None:
     place = folder(tmp_path)
     (place / name).write_text("x")
-    with pytest.raises(BadInput, match=f"holds {name}"):
+    with pytest.raises(BadInput, match=f"holds '{name}'"):
         opened(place)
 
 
@@ -161,14 +161,14 @@ def test_what_a_runtime_might_prefer_to_its_network_is_refused_though_it_is_name
     (place / name).write_bytes(b"machine code")
     files = json.loads((place / "manifest.json").read_text())["files"]
     _changed(place, files=files | {name: hashlib.sha256(b"machine code").hexdigest()})
-    with pytest.raises(BadInput, match=f"names {name}"):
+    with pytest.raises(BadInput, match=f"names '{name}'"):
         opened(place)
 
 
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     place = folder(tmp_path)
     os.mkfifo(place / "pipe")
-    with pytest.raises(BadInput, match="pipe is no file"):
+    with pytest.raises(BadInput, match="'pipe' is no file"):
         opened(place)
 
 
