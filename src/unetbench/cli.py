@@ -179,6 +179,8 @@ def _show(options: Namespace, *, write: bool = True) -> None:
         reports.write_parquet(report, options.parquet)
         print(f"wrote {options.parquet}")
         return
+    if not (write or report.shown):
+        return  # interrupted before the first row
     console = Console()
     rows = winners(report.rows) if getattr(options, "fastest", False) else report.shown
     console.print(terminal_table(rows[:_ROWS], title=report.title, width=console.width))
