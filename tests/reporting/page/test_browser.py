@@ -338,6 +338,8 @@ def test_on_paper_all_can_be_read_and_times_have_their_machine(opened: Any) -> N
             ("#more button", False),
             ("#more", True),  # how many rows of how many
             ("#table td.machine", True),
+            ("#table td.answer", True),
+            ("#table td.error", True),
         ):
             assert opened.execute_script(shown, opened.find_element("css selector", css)) == there, css
     finally:
