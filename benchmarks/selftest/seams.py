@@ -118,7 +118,7 @@ def _learned(encoder: str, models: Sequence[Segmenter]) -> Figure:
         value=f"{min(kappas):.2f}",
         bar=f"≥ {_SUBSTANTIAL}",
         met=min(kappas) >= _SUBSTANTIAL,
-        note="the worst of those that follow; at most " + f"{max(kappas):.2f}",
+        note=f"the worst of those that follow; at most {max(kappas):.2f}",
     )
     print(figure.name, figure.value, figure.note, flush=True)
     return figure

@@ -51,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Namespace, given: list[str]) -> int:
-
     from unetbench import photos
     from unetbench.measuring import preset as presets
     from unetbench.measuring import session
@@ -87,7 +86,6 @@ def _run(options: Namespace, given: list[str]) -> int:
 
 
 def _tune(options: Namespace, given: list[str]) -> int:
-
     from unetbench import candidates, machine, photos, suite
     from unetbench.measuring import preset as presets
     from unetbench.measuring import session

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Literal
 
@@ -47,6 +48,17 @@ def one_line(error: Exception, characters: int = 160) -> str:
     """Return an error as one line that can be printed: our own words, or another package's kind and first words."""
     text = "".join(filter(str.isprintable, " ".join(str(error).split())))[:characters].rstrip(".")
     return text if isinstance(error, UnetbenchError) else f"{type(error).__name__}: {text}"
+
+
+@contextmanager
+def in_our_words(refused: Callable[[str], UnetbenchError]) -> Iterator[None]:
+    """Turn whatever another package raises within, each its own, into our error, made of its words in one line."""
+    try:
+        yield
+    except (UnetbenchError, MemoryError):
+        raise
+    except Exception as error:
+        raise refused(one_line(error)) from error
 
 
 def unknown(what: str, given: str, accepted: Iterable[str], next_step: str) -> BadInput:

@@ -12,7 +12,7 @@ import shlex
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import msgspec
 from unetbench.errors import StoreError
 from unetbench.records import Block, Case, Failure, Machine, Measurement, Result, Session
 from unetbench.schema import COLUMNS, check, migrate, pragma, seal
-from unetbench.store_file import held, read_only, told
+from unetbench.store_file import held, now, read_only, told
 
 
 class Store:
@@ -130,7 +130,7 @@ class Store:
         identifier = known[-1].identifier + 1 if known else 1
         facts = msgspec.json.encode(machine).decode()
         with self._connection:
-            self.insert("session", (identifier, _now(), facts, preset, images, shlex.join(command)))
+            self.insert("session", (identifier, now(), facts, preset, images, shlex.join(command)))
         return self.sessions()[-1]
 
     def note(self, session: int, name: str, value: Any) -> None:
@@ -216,7 +216,7 @@ class Store:
             (session, case.key(), block),
         )
         outcomes = (text, None) if measured else (None, text)
-        self.insert("result", (session, case.key(), block, _now(), *outcomes, log_tail))
+        self.insert("result", (session, case.key(), block, now(), *outcomes, log_tail))
 
 
 @contextmanager
@@ -260,7 +260,3 @@ def reading(path: Path) -> Iterator[Store]:
         check(connection, path)
         connection.execute("BEGIN")  # all that is read is of one moment, whatever is written meanwhile
         yield Store(connection, path)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

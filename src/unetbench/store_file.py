@@ -18,6 +18,11 @@ from unetbench.errors import StoreError
 _KEPT = "what was shown is stored, and the same command goes on from there"
 
 
+def now() -> str:
+    """Return the time as it is written into a store: UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 @contextmanager
 def held(path: Path) -> Iterator[None]:
     """Hold the lock file beside the store; its text names the holder."""
@@ -33,11 +38,7 @@ def held(path: Path) -> Iterator[None]:
                 "wait for it, end it, or give another --store FILE."
             ) from None
         os.ftruncate(descriptor, 0)
-        os.pwrite(
-            descriptor,
-            f"process {os.getpid()} since {datetime.now(UTC).isoformat(timespec='seconds')}\n".encode(),
-            0,
-        )
+        os.pwrite(descriptor, f"process {os.getpid()} since {now()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -55,9 +56,8 @@ def told(path: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise  # the reader of our output left; the store is well
     except OSError as error:
-        if (
-            error.filename is None
-        ):  # nothing of this file: no memory for a process, a disk or a quota that is full
+        # Nothing of this file: no memory for a process, a disk or a quota that is full.
+        if error.filename is None:
             raise StoreError(f"this machine cannot go on ({error.strerror}): {_KEPT}.") from error
         raise StoreError(
             f"store {str(path)!r} cannot be used ({error.strerror}): give another --store FILE."

@@ -237,6 +237,20 @@ def test_a_network_that_its_runtime_refuses_is_told(
     )
 
 
+def test_a_test_input_that_is_no_array_is_told_as_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.deploy.test_bundle import _rehashed
+
+    bundle = folder(tmp_path)
+    (bundle / "input.npy").write_bytes(b"noise")
+    _rehashed(bundle, "input.npy")
+    image = _photo(tmp_path / "in", 64, 64)
+    err = _error(capsys, "predict", bundle, image, "-o", tmp_path / "out")
+    assert "is no array" in err
+    assert "does not run here" not in err
+
+
 def test_an_image_that_the_runtime_cannot_run_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

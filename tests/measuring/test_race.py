@@ -27,6 +27,16 @@ def _result(of: Case, ms: float = 100.0, peak: int = 10**9, **changes: Any) -> R
     return Result(case=of, session=1, measurements=(measurement(ms, peak_load_bytes=peak),))
 
 
+def _race(race_groups: tuple[Group, ...], alone: dict[Case, Result] | None = None, **options: Any) -> Race:
+    """A race in which nobody has had a block yet."""
+    cases = dict.fromkeys(each for group in race_groups for each in group)
+    facts: dict[str, Any] = {
+        "groups": race_groups, "preset": STANDARD, "offsets": offsets(race_groups, ()),
+        "turned": {each: {} for each in cases}, "alone": alone or {each: _result(each) for each in cases},
+    }  # fmt: skip
+    return Race(**facts | options)
+
+
 def _raced(
     race_groups: tuple[Group, ...],
     ratios: dict[Case, float],
@@ -40,16 +50,7 @@ def _raced(
     """Race to the end on a simulated machine."""
     now = [0.0]
     turned: dict[Case, dict[int, list[Turn]]] = {each: {} for group in race_groups for each in group}
-    race = Race(
-        groups=race_groups,
-        preset=STANDARD,
-        turned=turned,
-        offsets=offsets(race_groups, ()),
-        alone=alone or {each: _result(each) for each in turned},
-        deadline=deadline,
-        clock=lambda: now[0],
-        **options,
-    )
+    race = _race(race_groups, alone, turned=turned, deadline=deadline, clock=lambda: now[0], **options)
     random = Random(1)
     while step := race.next_group():
         group, number = step
@@ -99,17 +100,8 @@ def test_where_nothing_can_be_stated_nothing_is_settled() -> None:
 
 def test_every_group_has_its_turn_before_any_has_two() -> None:
     both = ((EAGER, COMPILED), OTHER)
-    now = [0.0]
     turned: dict[Case, dict[int, list[Turn]]] = {each: {} for group in both for each in group}
-    alone = {each: _result(each) for each in turned}
-    race = Race(
-        groups=both,
-        preset=STANDARD,
-        turned=turned,
-        offsets=offsets(both, ()),
-        alone=alone,
-        clock=lambda: now[0],
-    )
+    race = _race(both, turned=turned, clock=lambda: 0.0)
     order = []
     for _ in range(4):
         step = race.next_group()
@@ -156,10 +148,7 @@ def test_time_that_is_left_goes_to_those_that_did_not_fit_at_first() -> None:
 
 
 def test_a_case_that_is_lost_has_no_more_blocks_and_a_group_of_the_lost_none() -> None:
-    turned: dict[Case, dict[int, list[Turn]]] = {each: {} for each in (EAGER, COMPILED)}
-    alone = {each: _result(each) for each in turned}
-    pair = ((EAGER, COMPILED),)
-    race = Race(groups=pair, preset=STANDARD, turned=turned, offsets=offsets(pair, ()), alone=alone)
+    race = _race(((EAGER, COMPILED),))
     race.lost(COMPILED)
     assert race.next_group() == ((EAGER, COMPILED), 1)
     assert race.staying((EAGER, COMPILED)) == (EAGER,)
@@ -170,10 +159,8 @@ def test_a_case_that_is_lost_has_no_more_blocks_and_a_group_of_the_lost_none() -
 def test_a_group_of_the_lost_takes_no_time_from_those_that_wait() -> None:
     """As after an interruption, where the fastest alone has crashed meanwhile."""
     both = ((EAGER, COMPILED), OTHER)
-    turned: dict[Case, dict[int, list[Turn]]] = {each: {} for group in both for each in group}
-    alone = {each: _result(each, 10.0 if each in OTHER else 100.0) for each in turned}
-    race = Race(groups=both, preset=STANDARD, turned=turned, offsets=offsets(both, ()), alone=alone, deadline=60.0,
-                clock=lambda: 0.0)  # fmt: skip
+    alone = {each: _result(each, 10.0 if each in OTHER else 100.0) for group in both for each in group}
+    race = _race(both, alone, deadline=60.0, clock=lambda: 0.0)
     for each in OTHER:
         race.lost(each)
     step = race.next_group()
@@ -199,15 +186,7 @@ def test_a_pair_is_settled_by_the_confidence_that_the_report_will_use(
                 turned[each][number] = turns
         if lost_with_blocks:
             turned[BF16][1] = made[0]
-        alone = {each: _result(each) for each in turned}
-        race = Race(
-            groups=group,
-            preset=STANDARD,
-            turned=turned,
-            offsets=offsets(group, ()),
-            alone=alone,
-            besides=besides,
-        )
+        race = _race(group, turned=turned, besides=besides)
         race.lost(BF16)
         race.next_group()
         assert stated.pop() == expected

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from unetbench import parts
 from unetbench.deploy.manifest import INPUT, LOGITS, NAME, NETWORK, Manifest, decoded, read_bytes
-from unetbench.errors import BadInput, MissingPackage, UnetbenchError, one_line
+from unetbench.errors import BadInput, MissingPackage, in_our_words
 from unetbench.records import Recipe
 from unetbench.runtimes import Artifact, Image, Logits, Session
 from unetbench.runtimes._chosen import HALVES, of
@@ -56,15 +56,20 @@ class Bundle:
         """
         case = self.manifest.case(threads)
         artifact = Artifact(precision=case.recipe.precision, folder=self.folder / NETWORK)
-        try:
+        runtimes = " and ".join(each.name for each in case.recipe.runtimes)
+        with in_our_words(lambda said: self._refused(f"does not load into {runtimes} here", said)):
             return of(case.recipe).load(artifact, threads=threads)
-        except (UnetbenchError, MemoryError):
-            raise
-        except Exception as error:  # each runtime has its own
-            raise BadInput(
-                f"bundle {str(self.folder)!r} does not load into {' and '.join(each.name for each in case.recipe.runtimes)} "
-                f"here ({one_line(error)}): `unetbench verify` says more."
-            ) from error
+
+    def answer(self, session: Session) -> Logits:
+        """Return the answer of its loaded network to the test input. Shapes: (1, classes, H, W). Raises: BadInput."""
+        image = self.check_input()
+        with in_our_words(lambda said: self._refused("does not run here", said)):
+            session.bind(image)
+            session.run()
+            return session.read()
+
+    def _refused(self, why: str, said: str) -> BadInput:
+        return BadInput(f"bundle {str(self.folder)!r} {why} ({said}): `unetbench verify` says more.")
 
     def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         place = self.folder / name

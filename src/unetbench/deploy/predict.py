@@ -28,7 +28,7 @@ from unetbench.deploy.segment import (
     refuse_without_tifffile,
     segment,
 )
-from unetbench.errors import BadInput, UnetbenchError, one_line, unknown
+from unetbench.errors import BadInput, UnetbenchError, unknown
 from unetbench.measuring import memory, parity
 
 
@@ -157,16 +157,7 @@ class _Run:
             self._order.threads or min(manifest.threads, machine.granted_cores())
         )
         session = self._bundle.load(threads)
-        expected = self._bundle.expected().astype("float64")
-        try:
-            session.bind(self._bundle.check_input())
-            session.run()
-            answer = session.read()
-        except Exception as error:  # each runtime has its own
-            raise BadInput(
-                f"bundle {str(self._bundle.folder)!r} does not run here ({one_line(error)}): "
-                "`unetbench verify` says more."
-            ) from error
+        expected, answer = self._bundle.expected().astype("float64"), self._bundle.answer(session)
         eager = manifest.certificate.parity.eager_relative_error
         found = (
             parity.compare(expected, answer, eager_relative_error=eager)

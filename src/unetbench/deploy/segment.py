@@ -18,7 +18,7 @@ from unetbench.deploy.done import OVERLAY
 from unetbench.deploy.images import Page
 from unetbench.deploy.manifest import Manifest
 from unetbench.deploy.tiles import Classes, Pixels, Plan
-from unetbench.errors import BadInput, MissingPackage, WrongOutput, one_line
+from unetbench.errors import BadInput, MissingPackage, WrongOutput, in_our_words
 from unetbench.runtimes import Logits, Session
 
 MEMORY_BYTES = 1 << 30  # for the buffers of an image, where nothing else is asked
@@ -69,15 +69,11 @@ class Network:
             np.divide(pixels[..., channel], np.float32(page.peak), out=place, casting="same_kind")
             place -= self._mean[number]
             place /= self._std[number]
-        try:
+        with in_our_words(lambda said: WrongOutput(f"the runtime cannot run it ({said}).")):
             self._session.bind(self._input, shared=True)
             costs.lap("tile")
             self._session.run()
             logits: Logits = np.asarray(self._session.answers()[0], np.float32)[0]
-        except MemoryError:
-            raise
-        except Exception as error:  # each runtime has its own
-            raise WrongOutput(f"the runtime cannot run it ({one_line(error)}).") from error
         if not np.isfinite(logits).all():
             raise WrongOutput("the network answers NaN or infinity: look at the image's values.")
         costs.lap("network")

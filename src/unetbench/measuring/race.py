@@ -35,7 +35,8 @@ Turned = Mapping[Case, Mapping[int, Sequence[Turn]]]
 def groups(results: Iterable[Result], memory_bytes: int) -> tuple[Group, ...]:
     """Return the cases that are measured alive together: one network and input, the reference with them.
 
-    One that failed later stays in its group, which keeps its name; the race is told that it is lost. Where their peaks need more than the memory allows a group is split, each part with the reference.
+    One that failed later stays in its group, which keeps its name; the race is told that it is lost. Where their
+    peaks need more than the memory allows a group is split, each part with the reference.
     """
     peaks: dict[Case, int] = {}
     by_network: dict[str, list[Case]] = {}

@@ -30,10 +30,8 @@ _EXPECTED_S = {"torch_eager": 12.0, "torch_compile": 40.0}
 _EXPECTED_OTHER_S = 30.0
 _LIMIT_FACTOR, _LEAST_LIMIT_S = 10.0, 60.0  # of a block's worker, over what the block is expected to take
 _POISON = 2  # runs that ended without a word, as by a crash of the machine, with the same case in hand
-_DISK_FULL = (
-    "No space left on device",
-    "Disk quota exceeded",
-)  # troubles of the machine, no findings about a case
+# Troubles of the machine, no findings about a case.
+_DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
 class Observer(Protocol):

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from types import MappingProxyType
 
 from unetbench.measuring import halving, session
 from unetbench.measuring.preset import TUNE, Preset
@@ -41,7 +40,7 @@ def search(
     plan: session.Plan,
     observer: Callable[..., Observer],
     budget_s: float,
-    known: Mapping[Case, Result] = MappingProxyType({}),
+    known: Mapping[Case, Result],
 ) -> tuple[Result, ...]:
     """Measure what a wish needs, each rung as the plan says, and return the results of the last one.
 

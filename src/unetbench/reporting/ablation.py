@@ -137,11 +137,6 @@ def _gain(network: str, best: Row, other: Row, said: Standings) -> Gain | None:
     return Gain(network=network, recipe=best.recipe, against=other.recipe, ratio=ratio, interval=interval)
 
 
-def mean(found: Sequence[Gain]) -> float:
-    """Return the geometric mean of the ratios."""
-    return _mean([each.ratio for each in found]) or 1.0
-
-
 def _gain_lines(rows: Sequence[Row], networks: Mapping[str, str], said: Standings) -> list[str]:
     kinds: Mapping[str, Callable[[Row], bool]] = {
         "fastest exact or near": _counts_as_fp32,
@@ -208,7 +203,7 @@ def _other_lines(rows: Sequence[Row], networks: Mapping[str, str]) -> list[str]:
     ]
     return [
         *lines,
-        f"| geometric mean | | | | | **{mean([gain for gain, *_ in found]):.2f}** |",
+        f"| geometric mean | | | | | **{_mean_text([gain.ratio for gain, *_ in found], len(found))}** |",
         "",
         "Two networks, not one in two forms: medians of processes minutes apart.",
     ]

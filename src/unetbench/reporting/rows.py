@@ -179,7 +179,7 @@ def _against(row: Row, base: Row, standing: Standing | None) -> Row:
             detectable=pair.detectable,
             pays_after_images=pays_after
             if pair.verdict == "faster"
-            else None,  # else there is nothing to repay it
+            else None,  # no gain, nothing to repay it
         )
     speedup = 1.0 if row is base else alone_ratio(row, base)
     return replace(row, speedup=speedup, pays_after_images=pays_after)

@@ -65,9 +65,8 @@ def _speedup_interval(row: Row) -> str:
 
 
 COLUMNS = (
-    Column(
-        name="rank", text=lambda row: row.rank, leaves=3, left=True
-    ),  # before the error: never a rank without it
+    # Before the error: never a rank without it.
+    Column(name="rank", text=lambda row: row.rank, leaves=3, left=True),
     Column(name="encoder", text=lambda row: row.encoder, leaves=-2, left=True),
     Column(name="network", text=lambda row: row.encoder, leaves=-2, left=True),
     Column(name="decoder", text=lambda row: row.decoder, leaves=0, left=True),

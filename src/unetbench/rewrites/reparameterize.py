@@ -33,9 +33,8 @@ def apply(network: nn.Module) -> nn.Module:
     own = kinds.pop() if len(kinds) == 1 else None  # of several each stays what it is
     default = torch.get_default_dtype()
     try:
-        torch.set_default_dtype(
-            torch.float64 if own else default
-        )  # timm folds into new convolutions of that type
+        # Some of timm's branches fold into a new convolution of that type.
+        torch.set_default_dtype(torch.float64 if own else default)
         folded: nn.Module = reparameterize_model(network.double() if own else network, inplace=True)
         folded = folded.to(own) if own else folded
     except AttributeError as error:  # timm's code reads the statistics of batch norms that are gone

@@ -72,7 +72,7 @@ def convert(
             made.unlink()
     ended_by = -told_by_it.returncode
     if ended_by == signal.SIGKILL or "bad_alloc" in told_by_it.stderr:
-        raise MemoryError(f"pnnx was ended by signal {ended_by}, as when memory ends")
+        raise MemoryError("pnnx ended for want of memory")
     if ended_by > 0:
         raise Unsupported(f"pnnx crashed on this network (signal {ended_by}): use another runtime.")
     _refuse_unknown_layers(kept[0], told_by_it.stderr or told_by_it.stdout)
