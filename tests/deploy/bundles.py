@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -50,14 +51,23 @@ def _made(wanted: Case) -> Path:
         torch.set_flush_denormal(False)
 
 
+@cache
+def _known(network: Network, height: int, width: int) -> tuple[Path, Segmenter]:
+    """A network and its reference, which all recipes share."""
+    known = Path(mkdtemp(prefix="unetbench-test-")) / "known"
+    asked = replace(case(), network=network, height_px=height, width_px=width)
+    reference.make(asked, known, photos.default_photos(), checked_inputs=1)
+    return known, network.build()
+
+
 def _make(wanted: Case) -> Path:
     root = Path(mkdtemp(prefix="unetbench-test-"))
-    known, converted, artifact, bundle = (root / name for name in ("known", "made", "artifact", "bundle"))
-    reference.make(wanted, known, photos.default_photos(), checked_inputs=1)
+    converted, artifact, bundle = (root / name for name in ("made", "artifact", "bundle"))
+    known, network = _known(wanted.network, wanted.height_px, wanted.width_px)
     converted.mkdir()
     image = reference.images(known)[0]
     of(wanted.recipe).convert(
-        wanted.network.build(), (image,), precision=wanted.recipe.precision, threads=1, folder=converted
+        network, (image,), precision=wanted.recipe.precision, threads=1, folder=converted
     )
     facts = {"parameters": 1, "encoder_parameters": 1, "flop": 1, "rewrites": [], "prepare_s": 1.0}
     facts |= {"import_s": 1.0, "build_s": 1.0, "rewrite_s": 0.0, "peak_build_bytes": 1}

@@ -349,10 +349,9 @@ class Session:
 class Manifest:
     mean, std, unit_px = (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), 32
     def case(self):
-        from tests.deploy.bundles import case
-        from dataclasses import replace
-        one = case(classes=5)
-        return replace(one, height_px=256, width_px=256)
+        from unetbench.records import Case, Network, Recipe
+        recipe = Recipe.parse("onnxruntime/fp32")
+        return Case(network=Network("test_resnet", classes=5), recipe=recipe, height_px=256, width_px=256, threads=1)
 
 class Ticks:
     def tiles(self, count): print(count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unetbench import Network, rewrite
+from unetbench.networks import drawn
 from unetbench.rewrites._ghost import parameters
 
 PUBLISHED = {
@@ -21,5 +22,5 @@ PUBLISHED = {
 
 @pytest.mark.parametrize(("name", "counts"), PUBLISHED.items())
 def test_parameters(name: str, counts: tuple[int, int]) -> None:
-    model = rewrite(Network(name).build(), "reparameterize")
+    model = rewrite(drawn(Network(name)).eval(), "reparameterize")
     assert (parameters(model), parameters(model.encoder)) == counts  # type: ignore[arg-type]

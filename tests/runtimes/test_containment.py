@@ -38,7 +38,9 @@ torch.manual_seed(0)
 model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
 module = parts.find("runtime", sys.argv[1]).module()
 image = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
-module.convert(model, (image,), precision=sys.argv[3], options={}, threads=1, folder=Path(sys.argv[2]), calibration=((image,),))
+for precision in sys.argv[3:]:
+    folder = Path(sys.argv[2]) / precision
+    module.convert(model, (image,), precision=precision, options={}, threads=1, folder=folder, calibration=((image,),))
 """
 _LOAD = """
 import numpy as np
@@ -72,12 +74,13 @@ def _ran(code: str, *arguments: str) -> str:
 def test_converting_and_loading_stay_on_this_machine_and_loading_needs_no_torch(
     name: str, tmp_path: Path
 ) -> None:
-    for precision in parts.find("runtime", name).constants["PRECISIONS"]:
-        if precision == "bf16":
-            continue  # a hint of the same session, refused where the CPU has none
+    # bf16 is a hint of the same session, refused where the CPU has none.
+    precisions = [each for each in parts.find("runtime", name).constants["PRECISIONS"] if each != "bf16"]
+    for precision in precisions:
+        (tmp_path / precision).mkdir()
+    _ran(_CONVERT, name, str(tmp_path), *precisions)
+    for precision in precisions:
         folder = tmp_path / precision
-        folder.mkdir()
-        _ran(_CONVERT, name, str(folder), precision)
         assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) > 0
         assert _ran(_LOAD, name, str(folder), precision) == "", "stdout is the caller's"
 

@@ -31,7 +31,7 @@ IMAGES = np.random.default_rng(0).normal(size=(2, 1, 3, 70, 64)).astype(np.float
 
 @cache
 def _model() -> Segmenter:
-    return Network("mobilenetv4_conv_small_035", decoder_channels=(16, 16, 8, 8)).build()
+    return Network("test_resnet", decoder_channels=(16, 16, 8, 8)).build()
 
 
 @cache
