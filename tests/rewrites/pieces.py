@@ -22,8 +22,9 @@ def train(model: nn.Module) -> nn.Module:
             if module.running_mean is not None and module.running_var is not None:
                 nn.init.normal_(module.running_mean)
                 nn.init.uniform_(module.running_var, 0.2, 3.0)
-            if module.affine:
+            if module.weight is not None:
                 nn.init.uniform_(module.weight, -1.5, 1.5)
+            if module.bias is not None:
                 nn.init.normal_(module.bias)
     return model.eval()
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tests.rewrites.pieces import CHANNELS, FP64, SEEDS, assert_same, error, train
 from unetbench import Network, rewrite
 from unetbench.errors import Unsupported
+from unetbench.networks import drawn
 from unetbench.networks.decoders.unet import Stage
 from unetbench.rewrites.fold_upconv import FoldedStage, offered
 
@@ -64,7 +65,8 @@ def test_only_the_stages_asked_for_are_folded() -> None:
     assert [offered(wide, each) for each in ("saving", "all")] == [2, 3], (
         "from three times the width it costs more"
     )
-    model = Network("resnet18", classes=1).build()
+    assert [offered(wide[:2], each) for each in ("1", "2", "3")] == [1, 2, 2], "no more than there are"
+    model = drawn(Network("resnet18", classes=1)).eval()
     assert [offered(model, each) for each in ("all", "1", "2", "3")] == [4, 1, 2, 3]
     folded = rewrite(model, "fold_upconv[stages=2]")
     kinds = [type(stage) for stage in folded.decoder.stages]  # type: ignore[union-attr]
@@ -74,7 +76,7 @@ def test_only_the_stages_asked_for_are_folded() -> None:
 
 
 def test_maps_that_are_no_halves_of_each_other_are_refused_with_the_reason() -> None:
-    model = Network("inception_v3", classes=1).build()
+    model = drawn(Network("inception_v3", classes=1)).eval()
     with pytest.raises(Unsupported, match=r"no halves of each other; leave the rewrite out"):
         rewrite(model, "fold_upconv")
 
@@ -94,14 +96,32 @@ class _Impostor(nn.Module):
 def test_a_stage_that_is_listened_to_or_dilated_is_none() -> None:
     stage = _stage(4, 3, 5)
     assert offered(nn.ModuleDict({"stage": stage}), "all") == 1
-    handle = stage.up.register_forward_hook(lambda *_: None)
-    assert offered(nn.ModuleDict({"stage": stage}), "all") == 0
-    handle.remove()
+    for listened_to in (stage, stage.up, stage.convolutions, stage.convolutions[0]):
+        handle = listened_to.register_forward_hook(lambda *_: None)
+        assert offered(nn.ModuleDict({"stage": stage}), "all") == 0
+        handle.remove()
     stage.up.dilation = (2, 2)
     assert offered(nn.ModuleDict({"stage": stage}), "all") == 0
 
 
-def test_what_only_looks_like_a_stage_is_refused() -> None:
-    holder = nn.ModuleDict({"stage": _Impostor()}).eval()
+class _Other(_Impostor):
+    """It looks like a stage and takes something else."""
+
+    def forward(self, maps: list[Tensor]) -> Tensor:  # type: ignore[override]
+        return super().forward(*maps)
+
+
+def test_folding_draws_no_random_numbers() -> None:
+    holder = nn.ModuleDict({"stage": _stage(4, 3, 5)})
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    rewrite(holder, "fold_upconv[stages=all]")
+    assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize("kind", [_Impostor, _Other])
+def test_what_only_looks_like_a_stage_is_refused(kind: type[nn.Module]) -> None:
+    holder = nn.ModuleDict({"stage": kind()}).eval()
     with pytest.raises(Unsupported, match="cannot fold stage"):
         rewrite(holder, "fold_upconv[stages=all]")

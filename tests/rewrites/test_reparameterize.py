@@ -13,6 +13,7 @@ from torch import nn
 
 from tests.rewrites.pieces import FP64, SEEDS, assert_same, error, train
 from unetbench import rewrite
+from unetbench.errors import Unsupported
 
 BLOCKS = {
     "RepVGG": lambda inputs, outputs, stride, branches, alone: byobnet.RepVggBlock(
@@ -57,3 +58,29 @@ def test_every_block_keeps_its_function(
     doubled = deepcopy(model).double()
     found = rewrite(doubled, "reparameterize")
     assert error(doubled(images.double()), found(images.double())) <= FP64
+
+
+def _block() -> nn.Sequential:
+    return train(nn.Sequential(BLOCKS["RepVGG"](4, 4, 1, 1, False), nn.Conv2d(4, 2, 1)))
+
+
+def test_hooks_within_a_block_are_not_lost() -> None:
+    model = _block()
+    model[0].conv_1x1.register_forward_hook(lambda module, given, out: 2 * out)  # type: ignore[operator, union-attr]
+    with pytest.raises(Unsupported, match="would lose the hooks on 0: remove them"):
+        rewrite(model, "reparameterize")
+
+
+def test_statistics_that_still_change_are_not_folded() -> None:
+    with pytest.raises(Unsupported, match=r"needs 0 in evaluation: call eval\(\)"):
+        rewrite(_block().train(), "reparameterize")
+
+
+def test_a_child_of_that_name_is_no_method() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    model[0].fuse = nn.ReLU()
+    (report,) = rewrite(model, "reparameterize").report  # type: ignore[misc, union-attr]
+    assert (report.offered, report.fired) == (0, False)
+    both = nn.Sequential(*_block(), *model)
+    with pytest.raises(Unsupported, match="leave it out"):
+        rewrite(both.eval(), "reparameterize")

@@ -67,8 +67,10 @@ def _fold(convolution: Any, norm: Any) -> None:
     """Scale the weight and give the bias, computed in fp64 and rounded once."""
     scale = norm.running_var.double().add(norm.eps).rsqrt()
     shift = -norm.running_mean.double() * scale
-    if norm.affine:
-        scale, shift = scale * norm.weight.double(), shift * norm.weight.double() + norm.bias.double()
+    if norm.weight is not None:  # either may be left out
+        scale, shift = scale * norm.weight.double(), shift * norm.weight.double()
+    if norm.bias is not None:
+        shift = shift + norm.bias.double()
     if convolution.bias is not None:
         shift = shift + convolution.bias.double() * scale
     weight: Tensor = convolution.weight
