@@ -97,12 +97,13 @@ def _halved(results: Mapping[Case, Result], turned: Turned) -> tuple[set[Case], 
     staying = [case for case in halving.contenders(results[case] for case in turned) if case in turned]
     seconds = sum(_alone_s(results[case]) for case in turned)
     known: Turned = {case: {} for case in staying}
-    for number in sorted(next(iter(turned.values()))):
+    for made, number in enumerate(sorted(next(iter(turned.values()))), start=1):
         for case in staying:
             known[case][number] = turned[case][number]
             seconds += _block_s(results[case], number)
-        gone = halving.leaving(staying, number, results, known)
-        staying = [case for case in staying if case not in gone]
+        if made in halving.RUNGS:
+            gone = halving.leaving({case: known[case] for case in staying}, results)
+            staying = [case for case in staying if case not in gone]
     return set(staying), seconds
 
 

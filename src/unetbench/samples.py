@@ -17,7 +17,9 @@ LEAST_RUNS = 5  # quiet runs that a block's median needs
 LEAST_BLOCKS = 6  # usable blocks that an interval needs
 _DRIFT = 0.005  # a leading part that differs by less is no warm-up worth dropping
 _DRIFT_ALPHA = 0.001
-ROUNDS = 1000  # a block's number modulo this is its round: the groups of a session count from 1, 1001, 2001 …
+ROUNDS = (
+    1000  # a block's number modulo this is its round: those of a session's groups begin after 0, 1000, 2000 …
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.samples import case, measurement
 from unetbench.measuring import halving
-from unetbench.records import Case, Failure, Result, Turn
+from unetbench.records import Case, Failure, Result, RewriteReport, Turn
 
 
 def _result(recipe: str, ms: float, measured_class: str = "exact") -> Result:
@@ -66,43 +66,41 @@ def _turned(results: list[Result], blocks: int) -> dict[Case, dict[int, tuple[Tu
     }
 
 
-def test_at_a_rung_the_slower_half_leaves_and_nobody_between() -> None:
+def test_at_a_rung_the_slower_half_of_each_class_leaves_the_reference_never() -> None:
     everyone = [REFERENCE, *EXACT, *APPROXIMATE]
-    cases = [each.case for each in everyone]
-    results = {each.case: each for each in everyone}
+    left = halving.leaving(_turned(everyone, 1), {each.case: each for each in everyone})
+    assert _names(left) == ["torch_compile/fp32", "mnn/fp32", "mnn[winograd=0]/fp32"]
+
+
+def test_who_failed_or_has_no_block_is_not_compared() -> None:
+    everyone = [REFERENCE, *EXACT]
     turned = _turned(everyone, 1)
-    assert _names(halving.leaving(cases, 1, results, turned)) == [
-        "torch_compile/fp32",
-        "mnn/fp32",
-        "mnn[winograd=0]/fp32",
+    turned[EXACT[0].case] = {}
+    results = {each.case: each for each in everyone}
+    results[EXACT[1].case] = replace(EXACT[1], failure=LOST.failure)
+    assert _names(halving.leaving(turned, results)) == ["mnn/fp32", "mnn[winograd=0]/fp32"]
+
+
+def test_of_two_recipes_that_came_to_the_same_network_one_goes_on() -> None:
+    def done(recipe: str, ms: float, fired: tuple[int, ...]) -> Result:
+        found = _result(recipe, ms)
+        reports = tuple(
+            RewriteReport(
+                rewrite=rewrite.name, offered=count, remaining=0, modules_before=1, modules_after=1,
+                parameters_before=1, parameters_after=1,
+            )
+            for rewrite, count in zip(found.case.recipe.rewrites, fired, strict=True)
+        )  # fmt: skip
+        return replace(found, measurements=(replace(found.alone[-1], rewrites=reports),))
+
+    same = [
+        done("openvino/fp32+reparameterize+fold_head", 99, (0, 1)),
+        done("openvino/fp32+fold_head", 100, (1,)),
+        done("openvino/fp32+reparameterize+fold_head+fold_upconv", 101, (0, 1, 0)),
+        done("onnxruntime/fp32+reparameterize+fold_head", 102, (0, 1)),
+        done("openvino/fp32+reparameterize+fold_head+fold_batchnorm", 103, (0, 1, 2)),
     ]
-    later = {
-        case: {1000 + number: turns for number, turns in blocks.items()} for case, blocks in turned.items()
-    }
-    assert halving.leaving(cases, 1001, results, later), "another group counts from 1001"
-    assert halving.leaving(cases, 3, results, turned) == ()
-    assert halving.leaving(cases, 8, results, turned) == ()
-
-
-def test_blocks_of_another_time_are_no_part_of_a_rung() -> None:
-    everyone = [REFERENCE, *EXACT]
-    turned = _turned(everyone, 8)
-    for each in everyone:
-        turned[each.case][1001] = turned[each.case][1]
-    for number in range(1, 9):  # then another program kept the machine busy beside the fastest
-        busy = (Turn(order=0, before_ns=(1, 1), after_ns=(1, 1), run_ns=(900_000_000,) * 3),)
-        turned[EXACT[0].case][number] = busy
-    left = halving.leaving(
-        [each.case for each in everyone], 1001, {each.case: each for each in everyone}, turned
-    )
-    assert EXACT[0].case not in left
-
-
-def test_who_left_before_an_interruption_stays_away() -> None:
-    everyone = [REFERENCE, *EXACT]
-    turned = _turned(everyone, 2)
-    turned[EXACT[-1].case].pop(2)
-    cases = [each.case for each in everyone]
-    turned[REFERENCE.case][1001] = turned[REFERENCE.case][1]  # it is in another group as well
-    assert _names(halving.left_before(cases, 0, turned)) == ["mnn[winograd=0]/fp32"]
-    assert halving.left_before(cases, 0, {}) == ()
+    assert [str(each.recipe) for each in halving.contenders([REFERENCE, *same])] == [
+        "torch_eager/fp32", "openvino/fp32+fold_head", "onnxruntime/fp32+reparameterize+fold_head",
+        "openvino/fp32+reparameterize+fold_head+fold_batchnorm",
+    ]  # fmt: skip

@@ -14,6 +14,7 @@ from unetbench import verdicts
 from unetbench.measuring.preset import RIGOROUS, STANDARD, Turns
 from unetbench.measuring.race import Group, Race, group_key, groups, offsets
 from unetbench.records import Block, Case, Failure, Result, Turn
+from unetbench.samples import Sample
 
 EAGER, COMPILED, BF16 = (
     case(recipe=recipe) for recipe in ("torch_eager/fp32", "torch_compile/fp32", "torch_compile/bf16")
@@ -56,10 +57,10 @@ def _raced(
         group, number = step
         cases = race.staying(group)
         made = block(random, [Simulated(ratio=ratios[each]) for each in cases], machine or Machine())
-        for each, turns in zip(cases, made, strict=True):
-            turned[each][number] = turns
         now[0] += block_s
         race.took(group, block_s)
+        for each, turns in zip(cases, made, strict=True):
+            turned[each][number] = turns
     return race, turned
 
 
@@ -91,6 +92,73 @@ def test_clear_cases_stop_at_the_first_look_and_contenders_go_on() -> None:
     assert len(clear[EAGER]) == 8
     _, close = _raced(pair, {EAGER: 1.012, COMPILED: 1.0}, machine=Machine(process=0.02))
     assert len(close[EAGER]) == 20
+
+
+def test_a_clear_loser_leaves_its_group_at_a_look_and_stays_away() -> None:
+    group = (EAGER, COMPILED, BF16)
+    ratios = {EAGER: 2.0, COMPILED: 1.012, BF16: 1.0}
+    _, turned = _raced((group,), ratios, machine=Machine(process=0.02))
+    assert len(turned[EAGER]) == 8, "the reference too: what it is asked for is known"
+    assert len(turned[COMPILED]) == len(turned[BF16]) == 20
+    after = {each: {n: turns for n, turns in turned[each].items() if n <= 10} for each in group}
+    resumed = _race((group,), turned=after, round=11)
+    assert resumed.next_group() == (group, 11)
+    assert resumed.staying(group) == (COMPILED, BF16), "as before the interruption"
+
+
+def test_a_round_is_never_taken_up_again() -> None:
+    """What was made at another time is no match, whatever the canaries of that time were."""
+    _, turned = _raced_two_groups(deadline=430.0, block_s=10.0)
+    assert set(turned[OTHER[0]]) == set(range(1001, 1009))
+    assert set(turned[EAGER]) == set(range(9, 17)), "let in when the others had left"
+    assert not verdicts.pair(Sample(turned[OTHER[0]]), Sample(turned[EAGER])).blocks
+    both = ((EAGER, COMPILED), OTHER)
+    again = _race(both, turned={each: {1: [], 2: []} if each in both[0] else {} for each in turned}, round=3)
+    steps = [again.next_group(), again.next_group()]
+    assert set(steps) == {(both[0], 3), (both[1], 1003)}, "after an interruption all go on in a new one"
+
+
+def test_those_that_began_together_go_on_until_they_share_all_rounds() -> None:
+    """A run that was killed within a round leaves some with one more."""
+    both = ((EAGER, COMPILED), OTHER)
+    turned: dict[Case, dict[int, list[Turn]]] = {each: {} for group in both for each in group}
+    for group, count in zip(both, (5, 4), strict=True):
+        for number in range(1, count + 1):
+            made = block(Random(number), [Simulated(), Simulated()], Machine())
+            for each, turns in zip(group, made, strict=True):
+                turned[each][1000 * (group is OTHER) + number] = turns
+    race = _race(both, turned=turned, preset=RIGOROUS, round=6)
+    while step := race.next_group():
+        group, number = step
+        made = block(Random(number), [Simulated(), Simulated()], Machine())
+        for each, turns in zip(race.staying(group), made, strict=True):
+            turned[each][number] = turns
+    assert len(turned[EAGER]) == 21
+    assert set(turned[EAGER]) & {number - 1000 for number in turned[OTHER[0]]} == {
+        *range(1, 5),
+        *range(6, 22),
+    }
+
+
+def test_a_group_whose_last_case_fails_after_the_others_left_is_over() -> None:
+    group = (EAGER, COMPILED, BF16)
+    turned = {each: {number: [] for number in range(1, 9 + (each is COMPILED))} for each in group}
+    race = _race((group, OTHER), turned={**turned, **{each: {} for each in OTHER}}, round=10)
+    assert race.staying(group) == (COMPILED,)
+    race.lost(COMPILED)
+    for _ in range(3):
+        step = race.next_group()
+        assert step is not None
+        assert step[0] == OTHER
+
+
+def test_the_time_of_a_block_is_told_by_those_of_the_same_cases() -> None:
+    group = (EAGER, COMPILED, BF16)
+    race = _race((group,))
+    race.took(group, 90.0)
+    assert race.expected_s(group) == 90.0
+    race.lost(EAGER)
+    assert race.expected_s(group) == pytest.approx(90.0 * 36.7 / 52.8), "by what they took alone"
 
 
 def test_where_nothing_can_be_stated_nothing_is_settled() -> None:

@@ -447,3 +447,24 @@ def test_a_budget_ends_the_part_alone_too(tmp_path: Path, folder_ready: None) ->
     results = _race(tmp_path, lambda case: FakeWorker(), deadline=30.0)
     assert 0 < len(results) < len(CASES)
     assert all(not result.blocks for result in results)
+
+
+def test_a_block_of_slow_runs_may_take_longer_than_a_process_alone(
+    tmp_path: Path, folder_ready: None
+) -> None:
+    limits: list[float] = []
+    path = tmp_path / "results.sqlite"
+    with writing(path) as store:
+        session = store.open_session(machine(), preset="standard", images="x", command=["run"], fresh=False)
+        ticks = iter(range(10_000_000))
+        sweep = _made(store, session, lambda _: FakeWorker(), CASES[:1], STANDARD, Watcher(path), ticks)
+
+        def start(case: Case, limit_s: float | None) -> FakeWorker:
+            limits.extend([] if limit_s is None else [limit_s])
+            return FakeWorker(60_000.0)
+
+        sweep.start_worker = start
+        sweep.run()
+        sweep.race(Silence(), None)
+    least_s = 38 * 60.0  # the first run, five to warm up and eight turns of four
+    assert limits[0] > least_s > STANDARD.case_limit_s

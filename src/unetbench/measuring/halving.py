@@ -13,7 +13,6 @@ from math import ceil, exp, log
 from statistics import fmean, median
 
 from unetbench.records import REFERENCE, Case, Result, Turn
-from unetbench.samples import ROUNDS
 from unetbench.stats import disturbed, summary
 
 RUNGS = (1, 2, 4)  # blocks after which the slower half leaves
@@ -25,9 +24,10 @@ _CLOSE = 1.03  # in paired blocks
 def contenders(results: Iterable[Result]) -> tuple[Case, ...]:
     """Return the cases that are worth blocks, by what they took alone, and every reference.
 
-    A time that other processes disturbed says nothing: its case goes on.
+    A time that other processes disturbed says nothing: its case goes on. Where rewrites found nothing to do, two recipes
+    are the same network in the same runtime: one of them goes on.
     """
-    whole = [result for result in results if result.failure is None and result.alone]
+    whole = _distinct([result for result in results if result.failure is None and result.alone])
     by_class: dict[tuple[str, str], dict[Case, float]] = {}
     for result in whole:
         measured = result.alone[-1]
@@ -39,37 +39,32 @@ def contenders(results: Iterable[Result]) -> tuple[Case, ...]:
     return tuple(r.case for r in whole if r.case.recipe == REFERENCE or r.case in staying)
 
 
+def _distinct(results: Sequence[Result]) -> list[Result]:
+    """Leave out who computes the same as another with fewer rewrites."""
+    first: dict[object, Case] = {}
+    for result in sorted(results, key=lambda each: len(each.case.recipe.rewrites)):
+        recipe, reports = result.case.recipe, result.alone[-1].rewrites
+        done = recipe.rewrites
+        if len(reports) == len(done):
+            done = tuple(each for each, report in zip(done, reports, strict=True) if report.fired)
+        first.setdefault(
+            (result.case.network_key(), result.case.threads, recipe.runtimes, recipe.precision, done),
+            result.case,
+        )
+    kept = set(first.values())
+    return [result for result in results if result.case in kept]
+
+
 def leaving(
-    cases: Sequence[Case],
-    number: int,
-    results: Mapping[Case, Result],
-    turned: Mapping[Case, Mapping[int, Sequence[Turn]]],
+    blocks: Mapping[Case, Mapping[int, Sequence[Turn]]], results: Mapping[Case, Result]
 ) -> tuple[Case, ...]:
-    """Return the cases of a group that have no more blocks after this one."""
-    if number % ROUNDS not in RUNGS:
-        return ()
+    """Return who of a group has no more blocks after a rung, by the blocks of that group alone."""
     by_class: dict[str, dict[Case, float]] = {}
-    for case in cases:
-        # Those of this group alone: others were made at another time.
-        blocks = {n: each for n, each in turned.get(case, {}).items() if n // ROUNDS == number // ROUNDS}
-        if case.recipe != REFERENCE and blocks and results[case].failure is None:
+    for case, made in blocks.items():
+        if case.recipe != REFERENCE and made and results[case].failure is None:
             measured_class = results[case].alone[-1].parity.measured_class
-            by_class.setdefault(measured_class, {})[case] = _typical_ns(blocks)
+            by_class.setdefault(measured_class, {})[case] = _typical_ns(made)
     return tuple(case for times in by_class.values() for case in times if case not in _faster(times, _CLOSE))
-
-
-def left_before(
-    cases: Sequence[Case], first: int, turned: Mapping[Case, Mapping[int, Sequence[Turn]]]
-) -> tuple[Case, ...]:
-    """Return the cases of a group that left in an earlier run: others have blocks that they have not.
-
-    `first` is what the numbers of the group's blocks begin after: the reference may be in other groups too.
-    """
-    last = {
-        case: max((n for n in turned.get(case, ()) if first < n < first + ROUNDS), default=first)
-        for case in cases
-    }
-    return tuple(case for case in cases if last[case] < max(last.values()))
 
 
 def _faster(times: Mapping[Case, float], close: float) -> set[Case]:

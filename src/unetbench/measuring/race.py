@@ -1,7 +1,8 @@
 """Blocks for whole groups of cases until every pair is settled, all looks are made or the time is up.
 
-Groups take blocks in rounds, so that the blocks of one round are near in time and may be paired. A group
-leaves only at a look, when each pair that it takes part in is settled. It starts no process itself.
+Groups take blocks in rounds, so that the blocks of one round are near in time and may be paired: a round is never
+taken up again, neither by those that are let in later nor after an interruption. A case leaves only at a look, when
+each pair that it takes part in is settled. It starts no process itself.
 """
 
 from __future__ import annotations
@@ -96,13 +97,16 @@ class Race:
     seed: int = 0
     # How far from the level on record this session is; None: too far, as long as it is.
     above: Callable[[], quiet.Above | None] = lambda: quiet.AT_RECORD
+    round: int = 1  # the first that is free: no group of the session has a block of it
     besides: int = 0  # cases of the session that have blocks and are in no group: a report states them too
     cut_short: bool = False  # the time was up before all was settled
     _waiting: list[Group] = field(default_factory=list)
     _racing: list[Group] = field(default_factory=list)
     _out: set[Group] = field(default_factory=set)
     _lost: set[Case] = field(default_factory=set)
-    _spent_s: dict[Group, list[float]] = field(default_factory=dict)
+    _settled: set[Case] = field(default_factory=set)  # and in no block to come
+    _taken: set[Group] = field(default_factory=set)  # who has had a block of this round
+    _spent_s: dict[Group, list[float]] = field(default_factory=dict)  # by the cases of the block
 
     def __post_init__(self) -> None:
         self._waiting = sorted(
@@ -112,29 +116,50 @@ class Race:
     def next_group(self) -> tuple[Group, int] | None:
         """Return the group whose turn it is and its block's number; None when the race is over."""
         running = self._running()
-        if len(set(running.values())) == 1:  # the round is over
-            running = self._retire(running)
+        if running and self._taken >= set(running):  # the round is over
+            running = self._next_round(running)
         while not running and self._admit():
-            running = self._retire(self._running())  # some may have been settled by an earlier run
+            running = self._next_round(self._running())  # some may have been settled by an earlier run
         if not running:
             self.cut_short = bool(self._waiting)
             return None
-        fewest = min(running.values())
-        candidates = [group for group, count in running.items() if count == fewest]
-        group = random.Random(f"{self.seed}/{fewest}/{len(candidates)}").choice(candidates)
-        if self.deadline is not None and self.clock() + self.expected_s(group) > self.deadline:
+        candidates = [group for group in running if group not in self._taken]
+        group = random.Random(f"{self.seed}/{self.round}/{len(candidates)}").choice(candidates)
+        late = self.deadline is not None and self.clock() + self.expected_s(group) > self.deadline
+        if late or self.round >= ROUNDS:
             self.cut_short = True
             return None
-        return group, self.offsets[group] + fewest + 1
+        self._taken.add(group)
+        return group, self.offsets[group] + self.round
+
+    def _next_round(self, made: Mapping[Group, int]) -> dict[Group, int]:
+        running = self._retire(made)
+        self.round += bool(self._taken)
+        self._taken.clear()
+        return running
 
     def staying(self, group: Group) -> Group:
-        """Return the cases of a group that have its next block."""
-        return tuple(case for case in group if case not in self._lost)
+        """Return the cases of a group that have its next block: who left in an earlier run lacks its last one."""
+        last = set(self._numbers(group)[-1:])
+        gone = self._lost | self._settled
+        return tuple(
+            case for case in group if case not in gone and last <= self.blocks_of(group, case).keys()
+        )
 
     def _running(self) -> dict[Group, int]:
         last = self.preset.looks[-1][0]
-        made = {group: self.blocks(group) for group in self._racing if group not in self._out}
-        return {group: count for group, count in made.items() if count < last}
+        made = {group: self._shared(group) for group in self._racing if group not in self._out}
+        return {group: count for group, count in made.items() if count < last and self.staying(group)}
+
+    def _shared(self, group: Group) -> int:
+        """Return how many rounds a group shares with each of those that began with it.
+
+        After an interruption within a round some have one more than others, and pairs count what both have.
+        """
+        own = self._numbers(group)
+        beside = (self._numbers(other) for other in self._racing if other != group and other not in self._out)
+        common = [len(set(own) & set(other)) for other in beside if own[:1] == other[:1]]
+        return min(common, default=len(own)) if own else 0
 
     def _admit(self) -> bool:
         """Let those race that can reach the first look in time, the fastest alone before others.
@@ -148,7 +173,7 @@ class Race:
         while self._waiting:
             group = self._waiting[0]
             blocks = max(1, self.preset.looks[0][0] - self.blocks(group))
-            needed = blocks * self.expected_s(group) * self._pace()
+            needed = blocks * self.expected_s(group)
             if needed > left_s and self._racing:
                 break
             left_s -= needed
@@ -158,23 +183,31 @@ class Race:
     def _pace(self) -> float:
         """Return how many times as long as expected blocks take: what those made so far tell."""
         took_s = sum(sum(spent) for spent in self._spent_s.values())
-        plain_s = sum(len(spent) * self._plain_s(group) for group, spent in self._spent_s.items())
+        plain_s = sum(len(spent) * self._plain_s(cases) for cases, spent in self._spent_s.items())
         return took_s / plain_s if plain_s else _NOISY
 
     def took(self, group: Group, seconds: float) -> None:
-        """Remember how long a block took."""
-        self._spent_s.setdefault(group, []).append(seconds)
+        """Remember how long a block took; to be told before its turns are added."""
+        self._spent_s.setdefault(self.staying(group), []).append(seconds)
 
     def lost(self, case: Case) -> None:
         """Leave a case out of the blocks to come: it has failed."""
         self._lost.add(case)
-        self._out |= {group for group in self.groups if self._lost >= set(group)}
+        self._out |= {group for group in self.groups if not self.staying(group)}
 
     def blocks(self, group: Group) -> int:
         """Return how many blocks a group has."""
+        return len(self._numbers(group))
+
+    def _numbers(self, group: Group) -> list[int]:
+        """The rounds that a group has had a block of, in order."""
+        return sorted({number for case in group for number in self.blocks_of(group, case)})
+
+    def blocks_of(self, group: Group, case: Case) -> dict[int, Sequence[Turn]]:
+        """Return the turns of a case in the blocks of a group, by their round: the reference may be in other groups too."""
         first = self.offsets[group]
-        numbers = [n - first for case in group for n in self.turned.get(case, ()) if 0 < n - first < ROUNDS]
-        return max(numbers, default=0)
+        turned = self.turned.get(case, {})
+        return {number - first: turned[number] for number in turned if 0 < number - first < ROUNDS}
 
     def left_s(self) -> float:
         """Return how long the race is likely to go on, at most: fewer blocks where pairs settle early."""
@@ -184,14 +217,15 @@ class Race:
         return needed if self.deadline is None else max(0.0, min(needed, self.deadline - self.clock()))
 
     def expected_s(self, group: Group) -> float:
-        """Return how long a block of a group is likely to take."""
-        spent = self._spent_s.get(group)
-        return sum(spent) / len(spent) if spent else self._plain_s(group)
+        """Return how long the next block of a group is likely to take."""
+        cases = self.staying(group)
+        spent = self._spent_s.get(cases)
+        return sum(spent) / len(spent) if spent else self._plain_s(cases) * self._pace()
 
-    def _plain_s(self, group: Group) -> float:
-        """The same of a quiet machine, from what its cases took alone."""
+    def _plain_s(self, cases: Group) -> float:
+        """The same of a quiet machine, from what the cases took alone."""
         seconds = _START_S
-        for case in group:
+        for case in cases:
             measured = self.alone[case].alone[-1]
             run_s = self.alone_s(case)
             seconds += (
@@ -209,11 +243,11 @@ class Race:
         return min(self.alone_s(case) for case in group)
 
     def _retire(self, made: Mapping[Group, int]) -> dict[Group, int]:
-        """Let go the groups that are at a look and whose pairs are all settled; return the others."""
-        looks = {blocks for blocks, _ in self.preset.looks}
-        at_look = {group for group, count in made.items() if count in looks}
-        if not at_look:
+        """Let go the cases of groups that are at a look whose pairs are all settled; return the groups that go on."""
+        looks = [blocks for blocks, _ in self.preset.looks]
+        if not any(count in looks for count in made.values()):
             return dict(made)
+        at_look = {group for group, count in made.items() if count >= looks[0]}
         above = self.above()
         if above is None:
             return dict(made)  # nothing can be stated, so that nothing is settled
@@ -227,13 +261,14 @@ class Race:
         everyone = {case for group in self.groups for case in group}
         lost = {case for case in self._lost if not self.turned.get(case)}
         stated = verdicts.pairs_stated(len(everyone - lost) + self.besides)
-        gone = set(samples) - {case for group in self._running() for case in group}
+        gone = set(samples) - {case for group in self._running() for case in self.staying(group)}
         unsettled: set[Case] = set()
         for a, b in combinations(samples, 2):
             if a in gone or b in gone:
-                continue  # no more blocks can pair with those of a group that has left
+                continue  # no more blocks can pair with those of a case that has left
             found = verdicts.pair(samples[a], samples[b], pairs=stated, looks=self.preset.looks)
             if not found.settled:
                 unsettled |= {a, b}
-        self._out |= {group for group in at_look if not unsettled & set(group)}
+        self._settled |= {case for group in at_look for case in group if case not in unsettled}
+        self._out |= {group for group in at_look if not self.staying(group)}
         return self._running()

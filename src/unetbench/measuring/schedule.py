@@ -6,7 +6,7 @@ It imports no torch, knows no process and prints nothing: tests drive it with a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,7 @@ from unetbench.measuring.preparing import Preparing
 from unetbench.measuring.preset import Preset
 from unetbench.measuring.race import Group, Race, group_key, groups, offsets
 from unetbench.records import Case, Failure, Measurement, Result, Session, Turn
+from unetbench.samples import ROUNDS
 from unetbench.stats import disturbed
 from unetbench.store import Store
 
@@ -75,6 +76,7 @@ class Sweep:
     observer: Observer
     clock: Callable[[], float] = time.monotonic
     halving: bool = False  # the slower half of a group leaves at each rung
+    case_limit_s: float | None = None  # that a case may take, where it is not the preset's
     memory_bytes: int = 1 << 62  # granted to all processes of a block
     _spent_s: dict[str, list[float]] = field(default_factory=dict)
     _null_turns: dict[int, list[Turn]] = field(default_factory=dict)  # of the session, by threads
@@ -111,9 +113,11 @@ class Sweep:
         besides = sum(bool(r.blocks) for r in known if r.case not in wanted)
         turned = {case: result.turns for case, result in results.items()}
         racing = groups(results.values(), self.memory_bytes)
+        made_before = self.store.blocks(self.session.identifier)
         race = Race(
             groups=racing,
-            offsets=offsets(racing, self.store.blocks(self.session.identifier)),
+            offsets=offsets(racing, made_before),
+            round=1 + max((block.number % ROUNDS for block in made_before), default=0),
             preset=self.preset,
             turned=turned,
             alone=dict(results),
@@ -126,10 +130,7 @@ class Sweep:
         for case in (case for case, result in results.items() if result.failure is not None):
             race.lost(case)
         for group in racing if self.halving else ():
-            first, made_blocks = race.offsets[group], race.blocks(group)
-            for case in halving.left_before(group, first, turned):
-                race.lost(case)
-            for case in halving.leaving(race.staying(group), first + made_blocks, results, turned):
+            for case in self._slower(race, group, results):
                 race.lost(case)
         while step := race.next_group():
             group, number = step
@@ -137,7 +138,9 @@ class Sweep:
             self.observer.started(cases[-1], race.left_s())
             start = self.clock()
             outcomes = self._run_block(race, group, number, canary)
-            race.took(group, self.clock() - start)
+            made = any(not isinstance(outcome, Failure) for outcome in outcomes.values())
+            if made:
+                race.took(group, self.clock() - start)
             for case, outcome in outcomes.items():
                 if isinstance(outcome, Failure):
                     race.lost(case)
@@ -146,11 +149,17 @@ class Sweep:
                     turned[case][number] = outcome.turns
                     earlier = results[case]
                     results[case] = replace(earlier, measurements=(*earlier.measurements, outcome))
-            made = any(not isinstance(outcome, Failure) for outcome in outcomes.values())
-            for case in halving.leaving(cases, number, results, turned) if self.halving and made else ():
+            for case in self._slower(race, group, results) if self.halving and made else ():
                 race.lost(case)
             self.observer.block([results[case] for case in cases], number, race.left_s())
         return not race.cut_short
+
+    def _slower(self, race: Race, group: Group, results: Mapping[Case, Result]) -> tuple[Case, ...]:
+        """Return who leaves at the rung that a group has come to, if it has come to one."""
+        if race.blocks(group) not in halving.RUNGS:
+            return ()
+        own = {case: race.blocks_of(group, case) for case in race.staying(group)}
+        return halving.leaving(own, results)
 
     def _run_block(
         self, race: Race, group: Group, number: int, canary: CanaryReader
@@ -163,7 +172,10 @@ class Sweep:
         artifacts, lost_cases = self._artifacts(cases, (number - 1) % self.preset.builds)
         if lost_cases:
             return {case: self._stored(case, lost, number) for case, lost in lost_cases.items()}
-        limit_s = min(self.preset.case_limit_s, max(_LEAST_LIMIT_S, _LIMIT_FACTOR * race.expected_s(group)))
+        expected_s = race.expected_s(group)
+        # Runs of half a minute have blocks longer than the limit of a process alone.
+        longest_s = max(self.case_limit_s or self.preset.case_limit_s, 2 * expected_s)
+        limit_s = min(longest_s, max(_LEAST_LIMIT_S, _LIMIT_FACTOR * expected_s))
         block = PairedBlock(
             cases=cases,
             group=name,

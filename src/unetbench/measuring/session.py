@@ -54,8 +54,9 @@ def run(
     """
     began = time.monotonic()
     images = plan.images or photos.default_photos()
-    for name in {choice.name for case in plan.cases for choice in case.recipe.runtimes}:
-        installed(parts.find("runtime", name))
+    asked = {(choice.name, case.recipe.precision) for case in plan.cases for choice in case.recipe.runtimes}
+    for name, precision in sorted(asked):
+        installed(parts.find("runtime", name), precision)
     cache = artifacts.cache_folder()
     artifacts.prune(cache)
     with writing(plan.store) as store, _work_folder(plan.store) as work:
@@ -84,6 +85,7 @@ def run(
                 observer=watcher,
                 memory_bytes=machine.granted_memory_bytes(),
                 halving=plan.halving,
+                case_limit_s=plan.limit_s,
             )
             deadline = None if plan.budget_s is None else began + plan.budget_s
             settled = sweep.run(deadline)
@@ -191,10 +193,15 @@ def _work_folder(store: Path) -> Iterator[Path]:
     yield work
 
 
-def installed(part: parts.Part) -> None:
-    """Raise BadInput, with what to install, where a part's packages are not there."""
+def installed(part: parts.Part, precision: str | None = None) -> None:
+    """Raise BadInput, with what to install, where a part's packages are not there; those to convert in a precision too."""
     if part.missing:
         raise BadInput(
             f"runtime {part.name} needs {', '.join(part.missing)}, which is not installed: "
             f"install it with `uv pip install unetbench[{part.name}]`, or leave that recipe out."
+        )
+    if precision is not None and (lacking := part.missing_for(precision)):
+        raise BadInput(
+            f"runtime {part.name} needs {', '.join(lacking)} for {precision}, which is not installed: "
+            f"install it with `uv pip install unetbench[{','.join(lacking)}]`, or leave that recipe out."
         )
