@@ -112,8 +112,8 @@ class FakeWorker:
     def resume(self) -> None:
         self.paused = False
 
-    def facts(self) -> dict[str, int | None]:
-        return {"pss_bytes": 1 << 20, "migrations": None, "major_faults": 0}
+    def pss_bytes(self) -> int:
+        return 1 << 20
 
     def ask(
         self,
@@ -140,7 +140,7 @@ class FakeWorker:
             }  # fmt: skip
         answers: dict[str, dict[str, Any]] = {
             "load": LOADED,
-            "memory": {"peak_rss_bytes": 1 << 20, "reset": True},
+            "memory": {"peak_rss_bytes": 1 << 20, "peak_is": "VmHWM"},
             "read": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": self.threads}},
             "check": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": self.threads}},
             "limits": LIMITS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,26 @@ def test_a_dry_run_lists_the_cases_and_the_time(suite: Path, capsys: pytest.Capt
     assert lines[:2] == ["lcnet_100/unet torch_eager/fp32 64x64", "resnet34/unet torch_eager/fp32 64x64"]
     assert lines[2].startswith("2 cases, about")
     assert not (suite / "results").exists()
+
+
+def test_a_dry_run_says_when_the_budget_leaves_no_time_for_blocks(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for budget, said in (
+        ("10s", "which leaves no time for paired blocks"),
+        ("1h", "then up to 20 paired blocks"),
+    ):
+        assert main(["run", str(suite), "--dry-run", "--encoder", "lcnet_100", "--budget", budget]) == 0
+        assert said in capsys.readouterr().out
+
+
+def test_what_was_asked_to_go_on_without_a_terminal_does(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
+    try:
+        assert main(["list", "runtimes"]) == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from unetbench import machine
 from unetbench.errors import BadInput
+from unetbench.measuring import launch
 
 
 @pytest.fixture
@@ -157,3 +160,22 @@ def test_the_last_cache_is_the_largest_that_the_kernel_tells_of(files: dict[str,
     for index, size in enumerate(("32K", "32K", "1024K", "32M")):
         files[f"/sys/devices/system/cpu/cpu0/cache/index{index}/size"] = size
     assert machine.last_cache_bytes() == 32 << 20
+
+
+def test_variables_that_runtimes_read_are_facts_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, _ in machine.environment():
+        monkeypatch.delenv(name)
+    plain = machine.machine()
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # every worker is given its own
+    monkeypatch.setenv("HOME_OF_NOTHING", "x")
+    assert machine.machine() == plain
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    monkeypatch.setenv("LD_PRELOAD", "")
+    other = machine.machine()
+    assert other.environment == (("LD_PRELOAD", ""), ("OMP_WAIT_POLICY", "passive"))
+    assert plain.differs_from(other) == ("environment",)
+
+
+def test_what_is_no_fact_is_what_workers_are_given(tmp_path: Path) -> None:
+    given = launch._environment(2, tmp_path, online=False)
+    assert set(machine.GIVEN_TO_WORKERS) <= given.keys()

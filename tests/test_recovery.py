@@ -225,3 +225,33 @@ def test_a_merge_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         recovery.merge([good, tmp_path / "noise"], tmp_path / "new.sqlite")
     assert not (tmp_path / "new.sqlite").exists()
+
+
+def test_two_that_write_one_new_file_do_not_take_it_from_each_other(tmp_path: Path) -> None:
+    good = _filled(tmp_path / "a.sqlite")
+    new = tmp_path / "new.sqlite"
+    recovery.merge([good], new)
+    content = new.read_bytes()
+    with pytest.raises(StoreError, match="is there already"), recovery._made(new):
+        pass  # as where the other was faster after both had looked
+    assert new.read_bytes() == content
+
+
+def test_what_is_saved_comes_in_the_order_in_which_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later row may lie on an earlier page, where something was replaced."""
+    path = tmp_path / "a.sqlite"
+    with writing(path) as store:
+        facts = {"preset": "standard", "images": "x", "command": ["run"], "fresh": True}
+        session = store.open_session(machine(), **facts).identifier  # type: ignore[arg-type]
+        for number, encoder in enumerate(ENCODERS):
+            store.append(session, case(encoder), measurement(run_ns=tuple(range(1, 9 + number))))
+        lost = Failure(stage="run", kind="crashed", message="x")
+        store.append(session, case(ENCODERS[0]), lost, block=1)
+    backwards = sorted(sqlite_pages.rows(recovery._content(path)), key=lambda each: -each[0])
+    monkeypatch.setattr(sqlite_pages, "rows", lambda _: iter(backwards))
+    recovery.recover(path, tmp_path / "b.sqlite")
+    with reading(tmp_path / "b.sqlite") as store:
+        found = next(r for r in store.results(1) if r.case == case(ENCODERS[0]))
+    assert found.failure == lost

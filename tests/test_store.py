@@ -149,6 +149,18 @@ def test_a_newer_store_is_refused_and_left_as_it_is(path: Path) -> None:
     assert path.read_bytes() == content
 
 
+def test_a_header_that_says_another_schema_than_the_tables_is_damage(path: Path) -> None:
+    """Else rows would be read as those of an older program, which has no seals."""
+    with writing(path) as store:
+        _session(store)
+    for schema in (0, 1):
+        content = _foreign(path, "PRAGMA journal_mode = DELETE", f"PRAGMA user_version = {schema}")
+        for opened in (reading, writing):
+            with pytest.raises(StoreError, match=rf"damaged \(schema {schema}.*recover"), opened(path):
+                pass
+        assert path.read_bytes() == content
+
+
 def test_damage_is_found_on_opening(path: Path) -> None:
     with writing(path) as store:
         session = _session(store)

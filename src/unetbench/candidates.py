@@ -61,7 +61,8 @@ def _matching(pattern: str, known: Callable[[str], bool]) -> tuple[str, ...]:
 def recipes(runtimes: Collection[str] = (), precisions: Collection[str] = ()) -> tuple[Recipe, ...]:
     """Return the recipes to search, the reference first; all runtimes and precisions where none is named.
 
-    bf16 is among them only where the CPU has it. Runtimes that are not installed are left out.
+    bf16 is among them only where the CPU has it. Runtimes, and precisions of them, whose packages are not installed are
+    left out.
     Raises: BadInput for an unknown runtime or precision, or where nothing is left.
     """
     names = parts.names("runtime")
@@ -82,7 +83,8 @@ def recipes(runtimes: Collection[str] = (), precisions: Collection[str] = ()) ->
 
 def _of_runtime(part: parts.Part) -> Iterator[Recipe]:
     for precision in part.constants["PRECISIONS"]:
-        if precision == "bf16" and not machine.bf16_instructions():
+        emulated = precision == "bf16" and not machine.bf16_instructions()
+        if emulated or part.missing_for(precision):
             continue
         for choice in _choices(part):
             for rewrites in _rewrites(bool(part.constants.get("KEEPS_LAYOUT"))):

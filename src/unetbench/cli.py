@@ -29,7 +29,8 @@ _ROWS = 200  # of a table in a terminal: nobody reads more there, and drawing th
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     for ending in (signal.SIGTERM, signal.SIGHUP):  # the second: the terminal was closed
-        signal.signal(ending, _interrupt)
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # as under nohup, which asks us to go on
+            signal.signal(ending, _interrupt)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         options = accepted.parser().parse_args(given)
@@ -66,8 +67,9 @@ def _run(options: Namespace, given: list[str]) -> int:
     if options.dry_run:
         for case in cases:
             print(f"{case.name} {case.height_px}x{case.width_px}")
-        alone = f"{len(cases)} cases, about {live.duration(sum(map(expected_s, cases)))} on two cores"
-        return _said([f"{alone}{preset.then(len(cases), budget_s)}"])
+        alone_s = sum(map(expected_s, cases))
+        alone = f"{len(cases)} cases, about {live.duration(alone_s)} on two cores"
+        return _said([f"{alone}{preset.then(len(cases), budget_s, alone_s)}"])
     plan = session.Plan(
         cases=cases,
         store=_store(options),

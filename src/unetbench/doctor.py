@@ -33,6 +33,9 @@ def findings() -> Iterator[str]:
     for name in parts.names("runtime"):
         part = parts.find("runtime", name)
         lacking = f"unavailable: {', '.join(part.missing)} is not installed" if part.missing else "there"
+        for precision in part.constants["PRECISIONS"] if not part.missing else ():
+            if without := part.missing_for(precision):
+                lacking += f", without {precision}: {', '.join(without)} is not installed"
         yield f"runtime        {name}: {lacking}"
     with TemporaryDirectory(prefix="unetbench-") as scratch:
         known = probed(Path(scratch))

@@ -15,7 +15,9 @@ def levels(store: Store, session: Session, results: Iterable[Result]) -> dict[in
     earlier = [
         store.facts(each.identifier).get(quiet.FACT) or {}
         for each in store.sessions()
-        if each.identifier != session.identifier and not each.machine.differs_from(session.machine)
+        # What a shell sets for runtimes moves no canary.
+        if each.identifier != session.identifier
+        and set(each.machine.differs_from(session.machine)) <= {"environment"}
     ]
     found = {}
     for threads in {result.case.threads for result in results if result.blocks}:

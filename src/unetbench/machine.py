@@ -24,6 +24,15 @@ _ONEDNN_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 _ONEDNN_WITHOUT_BF16 = (
     "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
 )  # fmt: skip
+# Variables of the shell that runtimes, their compilers and allocators read, by how their names begin; those that every
+# worker is given in our words say nothing.
+_READ_BY_RUNTIMES = (
+    "OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "DNNL_", "ATEN_", "TORCHINDUCTOR_", "AOT_INDUCTOR_", "OV_", "ORT_", "MALLOC_",
+    "GLIBC_TUNABLES", "LD_PRELOAD", "CXX", "CPATH", "CPLUS_INCLUDE_PATH",
+)  # fmt: skip
+GIVEN_TO_WORKERS = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS", "TORCHINDUCTOR_CACHE_DIR",
+)  # fmt: skip
 _GROUPS = "/sys/fs/cgroup"
 _CACHES = 8  # that the kernel tells of, at most: data, instructions and three levels as a rule
 _CACHE_UNITS = {"K": 10, "M": 20}  # of the kernel's cache sizes, as powers of two
@@ -47,7 +56,14 @@ def machine() -> Machine:
         governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         versions=_versions(),
         huge_pages=_huge_pages(),
+        environment=environment(),
     )
+
+
+def environment() -> tuple[tuple[str, str], ...]:
+    """Return the variables that runtimes read and that are set here, by name."""
+    found = (each for each in os.environ.items() if each[0].startswith(_READ_BY_RUNTIMES))
+    return tuple(sorted(each for each in found if each[0] not in GIVEN_TO_WORKERS))
 
 
 def _huge_pages() -> str | None:

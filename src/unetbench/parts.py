@@ -47,6 +47,11 @@ class Part:
         """The third-party packages that the part needs and that are not installed."""
         return tuple(package for package in self.constants.get("REQUIRES", ()) if not find_spec(package))
 
+    def missing_for(self, precision: str) -> tuple[str, ...]:
+        """The same of what converting in a precision needs besides."""
+        more = self.constants.get("REQUIRES_FOR", {}).get(precision, ())
+        return (*self.missing, *(package for package in more if not find_spec(package)))
+
     def module(self) -> ModuleType:
         """Import the part.
 

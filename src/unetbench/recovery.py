@@ -6,6 +6,7 @@ Both write a new file and leave what they read as it is.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -74,7 +75,8 @@ def recover(damaged: Path, new: Path) -> Saved:
             f"{str(damaged)!r} cannot be read ({error.strerror}): give the damaged file."
         ) from error
     saved = Saved()
-    for identifier, row in sqlite_pages.rows(content):
+    # In the order in which they were written, which is not that of the pages: the last of a case says how it ended.
+    for identifier, row in sorted(sqlite_pages.rows(content), key=lambda each: each[0]):
         _sort(saved, identifier, row)
     _leave_orphans(saved)
     if not saved.count:
@@ -152,9 +154,12 @@ def _as_columns(table: str, identifier: int, row: tuple[Any, ...]) -> tuple[Any,
 
 def _keep(saved: Saved, table: str, row: tuple[Any, ...]) -> None:
     keys = {"session": 1, "fact": 2, "case": 1, "result": 3, "block": 3}
-    there = saved.sealed[table].get(row[: keys[table]])
-    if there is None or (table == "result" and there[4] is None):  # a time replaces a note of not being run
-        saved.sealed[table][row[: keys[table]]] = row
+    rows, key = saved.sealed[table], row[: keys[table]]
+    later = table == "fact" or (table == "result" and key in rows and rows[key][4] is None)
+    if key in rows and not later:
+        return
+    rows.pop(key, None)  # a time replaces a note of not being run, a fact an earlier one: and comes later
+    rows[key] = row
 
 
 def _reads(table: str, row: tuple[Any, ...]) -> bool:
@@ -191,6 +196,15 @@ def _write(store: Store, saved: Saved) -> None:
 def _made(new: Path) -> Iterator[Store]:
     """Open a new store; where it cannot be written whole, nothing of it stays in the way of the next try."""
     try:
+        new.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # ours alone from here on
+    except FileExistsError:
+        raise _exists(new) from None
+    except OSError as error:
+        raise StoreError(
+            f"{str(new)!r} cannot be made ({error.strerror}): give a name in another folder."
+        ) from error
+    try:
         with writing(new) as store:
             yield store
     except BaseException:
@@ -201,4 +215,8 @@ def _made(new: Path) -> Iterator[Store]:
 
 def _refuse_existing(new: Path) -> None:
     if new.exists():
-        raise StoreError(f"{str(new)!r} is there already: give the name of a new file.")
+        raise _exists(new)
+
+
+def _exists(new: Path) -> StoreError:
+    return StoreError(f"{str(new)!r} is there already: give the name of a new file.")

@@ -87,6 +87,13 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
             f"store {str(path)!r} has schema {schema}, this program reads up to {SCHEMA}: "
             "install a newer unetbench; nothing was changed."
         )
+    # Read as of an older program, rows would be taken without their seals.
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables and (schema < 1 or (schema < SCHEMA and "block" in names)):
+        raise StoreError(
+            f"store {str(path)!r} is damaged (schema {schema} in its header is not that of its tables): "
+            "`unetbench recover FILE NEW` saves what is whole."
+        )
     damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if damage != "ok":
         raise StoreError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 
 NS_PER_MS = 1e6
+GAUGES = ("frequency_khz",)  # of the kernel's counters: they tell a state, the others count
 
 
 QUIET_SHARE = 0.05  # of the timed runs with somebody waiting for a CPU; quiet cases had up to 0.03
@@ -61,3 +62,18 @@ def summary(samples_ns: Sequence[int]) -> Summary:
         high_ms=high / NS_PER_MS,
         runs=len(samples_ns),
     )
+
+
+def moved(before: Mapping[str, int | None], after: Mapping[str, int | None]) -> dict[str, int | None]:
+    """Return how far each of the kernel's counters moved; a gauge, as it stands afterwards.
+
+    None where it was not shown both times, or went back: what an ended thread had counted is gone.
+    """
+    found: dict[str, int | None] = {}
+    for name, end in after.items():
+        start = before.get(name)
+        if name in GAUGES:
+            found[name] = end
+        else:
+            found[name] = None if start is None or end is None or end < start else end - start
+    return found

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from unetbench.measuring import memory
 
 CODE = """
 from unetbench.measuring.memory import peak_rss_bytes, reset_peak
@@ -25,5 +28,17 @@ def test_what_is_touched_is_what_is_told(megabytes: int) -> None:
     before, grown, reset, after = out.split()
     assert abs(int(grown) - (megabytes << 20)) <= max(0.02 * (megabytes << 20), 5 << 20)
     assert int(before) < 200 << 20 < len(ballast), "ru_maxrss would tell the parent's"
-    assert reset == "True"
+    assert reset == "VmHWM"
     assert int(after) < int(before) + (20 << 20)
+
+
+def test_what_no_high_water_mark_is_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text("VmHWM:\t  2048 kB\n", encoding="ascii")
+    monkeypatch.setattr(memory, "_STATUS", status)
+    monkeypatch.setattr(memory, "_CLEAR", tmp_path / "missing" / "clear_refs")
+    assert memory.peak_rss_bytes() == 2 << 20
+    assert "cannot be reset" in memory.reset_peak()
+    status.write_text("VmRSS:\t  2048 kB\n", encoding="ascii")
+    assert memory.peak_rss_bytes() > 10 << 20, "of this process"
+    assert "may be the parent's" in memory.reset_peak()

@@ -41,8 +41,8 @@ def test_a_process_is_stopped_when_all_its_threads_and_children_are() -> None:
     assert processes.all_stopped(spinning.pid), "what is gone takes no core"
 
 
-def test_facts_of_a_process_that_is_gone_are_unknown() -> None:
-    assert processes.facts(2**22 + 1) == {"pss_bytes": None, "migrations": None, "major_faults": None}
+def test_the_memory_of_a_process_that_is_gone_is_unknown() -> None:
+    assert processes.pss_bytes(2**22 + 1) is None
 
 
 def test_a_paused_worker_takes_no_cpu_and_goes_on_when_resumed(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_paused_worker_takes_no_cpu_and_goes_on_when_resumed(tmp_path: Path) -
         assert processes.all_stopped(worker._process.pid)
         worker.resume()
         assert worker.answer(on_phase=lambda name: None)["value"] == 2
-        assert (worker.facts()["pss_bytes"] or 1) > 0
+        assert worker.pss_bytes() != 0
     finally:
         worker.end()
 

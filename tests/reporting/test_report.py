@@ -15,7 +15,7 @@ from unetbench.errors import BadInput, StoreError
 from unetbench.records import DENORMALS_SEEN, Case, Failure, Measurement, Result, RewriteReport, Session
 from unetbench.reporting import files
 from unetbench.reporting.live import LiveView, PlainLines, duration
-from unetbench.reporting.report import Report, markdown, report
+from unetbench.reporting.report import Report, certificate, markdown, report
 from unetbench.reporting.rows import fastest_per_network, rows
 from unetbench.reporting.table import terminal_table
 from unetbench.store import reading, writing
@@ -248,6 +248,21 @@ def test_a_report_that_stands_for_a_session_names_each_failure() -> None:
         "mobilenetv4_conv_medium.e500_r224_in1k torch_compile/bf16+reparameterize: "
         "wrong output, checking: agreement 98.7 %."
     ]
+
+
+def test_peaks_of_memory_that_are_no_high_water_marks_are_labelled(tmp_path: Path) -> None:
+    path, told = tmp_path / "results.sqlite", "ru_maxrss, which may be the parent's and is never reset"
+    with writing(path) as store:
+        session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+        store.append(session.identifier, case("resnet18"), measurement())
+        assert not [note for note in report(store).notes() if "Peak memory" in note]
+        store.append(session.identifier, case("resnet34"), measurement(peak_is=told))
+    with reading(path) as store:
+        found = report(store)
+        assert f"Peak memory is by {told}." in found.notes()
+        assert ("", f"by {told}") in certificate(store, found, "resnet34/unet torch_eager/fp32")
+        plain = certificate(store, found, "resnet18/unet torch_eager/fp32")
+        assert not [text for _, text in plain if told in text]
 
 
 def test_a_case_whose_threads_keep_denormals_is_named(tmp_path: Path) -> None:

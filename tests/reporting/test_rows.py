@@ -241,3 +241,15 @@ def test_a_network_is_shown_as_encoder_and_decoder_where_it_has_them(
 def test_the_decoder_is_what_is_not_the_encoder() -> None:
     (row,) = rows([_result(case(), measurement(parameters=4_000_000, encoder_parameters=1_000_000))])
     assert (row.decoder_parameters_m, row.decoder_share) == (3.0, 0.75)
+
+
+def test_a_time_of_a_process_alone_wins_nothing_beside_times_of_blocks() -> None:
+    slow, fast = (case(recipe=f"{name}/fp32") for name in ("openvino", "mnn"))
+    results = [
+        Result(case=of, key=of.key(), session=1, measurements=(measurement(ms),))
+        for of, ms in ((slow, 100.0), (fast, 80.0))
+    ]
+    assert {row.recipe: row.winner for row in rows(results)} == {"openvino/fp32": "", "mnn/fp32": "exact"}
+    table = rows(results, _in_blocks(slow, 90.0))
+    assert {row.recipe: row.winner for row in table} == {"openvino/fp32": "exact", "mnn/fp32": ""}
+    assert [row.recipe for row in fastest_per_network(table)] == ["openvino/fp32"]

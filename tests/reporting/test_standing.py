@@ -18,7 +18,7 @@ from unetbench.reporting.report import report
 from unetbench.reporting.rows import rows
 from unetbench.reporting.standing import standings
 from unetbench.store import reading, writing
-from unetbench.verdicts import LOOKS, LOOKS_OF
+from unetbench.verdicts import LOOKS, LOOKS_OF, Pair
 
 EAGER, COMPILED, TWIN = (
     case(recipe=recipe)
@@ -90,7 +90,11 @@ def test_on_a_machine_that_was_never_quiet_nothing_is_decided() -> None:
     results = _results()
     said = standings(results, LOOKS, above={2: None})
     assert (said.stated, said.decided) == (3, 0)
-    assert {row.verdict for row in rows(results, said)} == {"", "not quiet"}
+    table = rows(results, said)
+    assert {row.verdict for row in table} == {"", "not quiet"}
+    intervals = {(row.interval_low_ms, row.speedup_low, row.detectable, row.rank) for row in table}
+    assert intervals == {(None, None, None, "")}, "an interval is of the quiet machine"
+    assert all(row.blocks and row.median_ms for row in table)
 
 
 def test_a_preparation_is_repaid_after_so_many_images() -> None:
@@ -135,7 +139,32 @@ def test_what_failed_in_the_second_is_worse_than_slower() -> None:
     assert alone.lost
     skipped = replace(wrong, kind="not run")
     left_out = tuple(replace(r, failure=skipped) if r.case == COMPILED else r for r in results)
-    assert len(list(comparison.stores(_side(results), _side(left_out)))) == 2, "on purpose"
+    *_, told_of_it = comparison.stores(_side(results), _side(left_out))
+    assert (told_of_it.lost, "not run" in told_of_it.reason) == (False, True), "on purpose"
+
+
+def test_what_the_first_alone_has_is_told() -> None:
+    results = _results()
+    first = _side(results)
+    alone = replace(results[1], measurements=results[1].alone)
+    second = _side((results[0], alone))
+    told = {each.name.split()[-1]: each for each in comparison.stores(first, second)}
+    assert not told["torch_eager/fp32"].reason.startswith("the second")
+    assert told["torch_compile/fp32"].reason == (
+        "the second has no paired blocks of it, as where a budget ended or a search left it behind"
+    )
+    assert told["torch_compile[freezing=1]/fp32"].reason == "it was not measured for the second"
+    assert not comparison.worse(list(told.values()), 0.03), "no finding, as where nothing is decided"
+    with pytest.raises(BadInput, match="no case with paired blocks in common"):
+        list(comparison.stores(first, _side((alone,))))
+
+
+def test_slower_by_less_than_the_margin_of_a_verdict_can_be_asked_for() -> None:
+    pair = Pair(ratio=1.008, low=1.006, high=1.009)
+    told = [comparison.Compared(name="a", pair=pair, relative=False)]
+    assert len(comparison.slower_than(told, 0.005)) == 1
+    loud = [replace(told[0], pair=replace(pair, state="load-dependent"))]
+    assert not comparison.slower_than(loud, 0.005)
 
 
 def test_two_machines_compare_ratios_to_the_reference_only() -> None:

@@ -72,4 +72,21 @@ def test_each_class_has_its_own_winner_and_ties_are_said() -> None:
     assert lines[3] == "    not told apart from it: onnxruntime/fp32"
     assert lines[4] == "  near: none"
     assert lines[5] == "  approximate: openvino/int8"
-    assert lines[-1] == "  tried 7 recipes: 5 in paired blocks, 1 without a time (see above)"
+    assert lines[-1] == "  tried 7 recipes: 5 in paired blocks, 1 unsupported (see above)"
+
+
+def test_who_is_faster_than_more_of_other_classes_does_not_win_its_own() -> None:
+    """A noisy case has fewer decided pairs, and so the better rank."""
+    found = {
+        "torch_eager/fp32": (_result("torch_eager/fp32", 300), _standing(300, 5, 5)),
+        "openvino/fp32": (_result("openvino/fp32", 100), _standing(100, 4, 4)),
+        "onnxruntime/fp32": (_result("onnxruntime/fp32", 104), _standing(104, 3, 5)),
+    }
+    said = Standings(cases={result.key: standing for result, standing in found.values()})
+    results = [result for result, _ in found.values()]
+    session = Session(
+        identifier=1, started_utc="2026-11-24T10:00:00+00:00", machine=machine(), preset="tune", images="x", command="tune"
+    )  # fmt: skip
+    report = Report(session=session, rows=rows(results, said), earlier_sessions=0, said=said)
+    lines = list(tuned.lines(report, {result.key for result in results}))
+    assert lines[1] == "  exact: openvino/fp32"

@@ -29,7 +29,6 @@ _UNFINISHED = ".part-"
 _LIMIT_BYTES = 10 << 30  # of everything kept; the least recently used go first
 _ABANDONED_S = 86_400.0  # then no process works at an unfinished folder, or with an artifact, any more
 _OTHERS_MAY_WRITE = 0o022
-_HOLDING_BACK = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
 _SOURCE = Path(__file__).parents[1]
 _MAKE = ("conversion", "reference")  # of measuring
 _CONVERTS = ("torch", "timm", "onnx", "onnxscript", "nncf", "torchao", "numpy")  # whatever the runtime
@@ -67,8 +66,8 @@ def key(case: Case, *, weights: str, images: str, build: int) -> str:
     calibration = images if case.recipe.precision == "int8" else ""
     taken = [*runtimes, parts.find("reference", network.part.name)] if network.reference else runtimes
     packages = [name for part in taken for name in part.constants.get("REQUIRES", ())]
-    # A shell may hold back what the CPU has: code compiled so is not this machine's best.
-    machine_facts = (here.cpu, here.instruction_sets, *(os.environ.get(name, "") for name in _HOLDING_BACK))
+    # A shell may hold back what the CPU has, or set a compiler's options: its code is not what another shell asks for.
+    machine_facts = (here.cpu, here.instruction_sets, here.environment)
     asked = replace(case, network=network)
     return digest(
         (

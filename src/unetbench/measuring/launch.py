@@ -63,8 +63,8 @@ class Worker(Protocol):
     def resume(self) -> None:
         """Let a stopped process go on."""
 
-    def facts(self) -> dict[str, int | None]:
-        """Return what the kernel counts of the process: memory share, faults, migrations."""
+    def pss_bytes(self) -> int | None:
+        """Return its memory, what it shares counted by its part; None where the kernel does not show it."""
 
     def thread_times_ns(self) -> dict[int, int]:
         """Return the time on a CPU of each of its threads."""
@@ -164,8 +164,8 @@ class ProcessWorker:
     def resume(self) -> None:
         self._signal_group(signal.SIGCONT)
 
-    def facts(self) -> dict[str, int | None]:
-        return processes.facts(self._process.pid)
+    def pss_bytes(self) -> int | None:
+        return processes.pss_bytes(self._process.pid)
 
     def thread_times_ns(self) -> dict[int, int]:
         return denormals.thread_times_ns(self._process.pid)

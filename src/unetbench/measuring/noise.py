@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import resource
-from collections.abc import Mapping
 from pathlib import Path
 
 from unetbench.machine import control_groups
@@ -15,6 +14,7 @@ from unetbench.machine import control_groups
 _CPU_PRESSURE = re.compile(r"^some .*total=(\d+)$", re.MULTILINE)
 _THROTTLED = re.compile(r"^nr_throttled (\d+)$", re.MULTILINE)
 _NUMBER = re.compile(r"^(\d+)$", re.MULTILINE)
+_MIGRATIONS = re.compile(r"^se\.nr_migrations\s*:\s*(\d+)$", re.MULTILINE)
 _STEAL_FIELD = 8  # of the line `cpu  user nice system idle iowait irq softirq steal …` in /proc/stat
 
 
@@ -33,16 +33,8 @@ def counters() -> dict[str, int | None]:
         "voluntary_switches": usage.ru_nvcsw,
         "involuntary_switches": usage.ru_nivcsw,
         "major_faults": usage.ru_majflt,
+        "migrations": _migrations(),
     }
-
-
-def change(before: Mapping[str, int | None], after: Mapping[str, int | None]) -> dict[str, int | None]:
-    """Return how far each counter moved; None where it was not shown both times."""
-    moved: dict[str, int | None] = {}
-    for name, end in after.items():
-        start = before.get(name)
-        moved[name] = None if start is None or end is None else end - start
-    return moved
 
 
 def _steal_ticks() -> int | None:
@@ -56,6 +48,13 @@ def _throttled() -> int | None:
     return next((count for count in told if count is not None), None)
 
 
+def _migrations() -> int | None:
+    """How often the threads that this process has now were moved to another CPU."""
+    told = [_matched(_MIGRATIONS, f"{task}/sched") for task in Path("/proc/self/task").glob("*")]
+    known = [count for count in told if count is not None]  # a thread may end meanwhile
+    return sum(known) if known else None
+
+
 def _matched(pattern: re.Pattern[str], path: str) -> int | None:
     match = pattern.search(_text(path) or "")
     return int(match[1]) if match else None
@@ -63,6 +62,6 @@ def _matched(pattern: re.Pattern[str], path: str) -> int | None:
 
 def _text(path: str) -> str | None:
     try:
-        return Path(path).read_text(encoding="ascii")
+        return Path(path).read_text(encoding="utf-8", errors="replace")  # a thread may have any name
     except OSError:
         return None

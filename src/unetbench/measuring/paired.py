@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from unetbench import quiet
+from unetbench import quiet, stats
 from unetbench.errors import WorkerLost
-from unetbench.measuring import block, noise
+from unetbench.measuring import block
 from unetbench.measuring.launch import Worker
 from unetbench.measuring.preset import Turns
 from unetbench.records import Block, Case, Failure, Measurement, Turn
@@ -60,7 +60,7 @@ class PairedBlock:
         try:
             self._start()
             self._take_turns()
-            shares = [worker.facts().get("pss_bytes") for worker in self._live.values()]
+            shares = [worker.pss_bytes() for worker in self._live.values()]
             outcomes = {case: self._finished(case) for case in list(self._live)}
         finally:
             for case, worker in self._live.items():
@@ -154,7 +154,7 @@ class PairedBlock:
             after_ns=after,
             warmup_ns=tuple(answer.get("warmup_ns", ())),
             run_ns=tuple(answer.get("run_ns", ())),
-            counters=noise.change(answer.get("before", {}), answer.get("after", {})),
+            counters=stats.moved(answer.get("before", {}), answer.get("after", {})),
             started_s=started_s,
             ended_s=self.clock(),
         )

@@ -51,12 +51,17 @@ class Preset:
     turns: Turns = field(default_factory=Turns)
     builds: int = 1  # of what is autotuned: blocks take them in turn
 
-    def then(self, cases: int, budget_s: float | None) -> str:
-        """Say what follows the processes alone, and about how long it takes: nothing where no verdicts are asked."""
+    def then(self, cases: int, budget_s: float | None, alone_s: float) -> str:
+        """Say what follows the processes alone, which take about so long: nothing where no verdicts are asked."""
         if not self.looks:
             return ""
         fewest, most = (blocks for blocks, _ in (self.looks[0], self.looks[-1]))
         between = f"{fewest} to {most}" if fewest < most else str(most)
+        if budget_s is not None and budget_s <= alone_s:
+            return (
+                f": more than the budget of {budget_s / 60:.3g} min, which leaves no time for paired blocks; the same "
+                "command goes on from where it ended"
+            )
         if budget_s is not None:
             return f", then up to {most} paired blocks of each network; all within {budget_s / 60:.3g} min"
         hours = [f"{cases * blocks * _BLOCK_S / 3600:.1f}" for blocks in dict.fromkeys((fewest, most))]

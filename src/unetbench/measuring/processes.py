@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _STOPPED = ("T", "t", "X", "Z")  # stopped, traced, dead or a zombie: none of them takes a core
-_COUNTED = {  # file of /proc/PID, pattern, unit
-    "pss_bytes": ("smaps_rollup", re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE), 1024),
-    "migrations": ("sched", re.compile(r"^se\.nr_migrations\s*:\s*(\d+)$", re.MULTILINE), 1),
-}
-_STATE_FIELD, _MAJOR_FAULTS_FIELD = 0, 9  # of /proc/PID/stat, after the name in brackets
+_PSS_KB = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
+_STATE_FIELD = 0  # of /proc/PID/stat, after the name in brackets
 
 
 def all_stopped(pid: int) -> bool:
@@ -33,16 +30,10 @@ def descendants(pid: int) -> tuple[int, ...]:
     return (*children, *(deeper for child in children for deeper in descendants(child)))
 
 
-def facts(pid: int) -> dict[str, int | None]:
-    """Return proportional memory, thread migrations and major faults; None for what is not shown."""
-    folder = Path("/proc", str(pid))
-    found: dict[str, int | None] = {}
-    for name, (file, pattern, unit) in _COUNTED.items():
-        match = pattern.search(_text(folder / file) or "")
-        found[name] = int(match[1]) * unit if match else None
-    fields = _stat(folder)
-    found["major_faults"] = int(fields[_MAJOR_FAULTS_FIELD]) if len(fields) > _MAJOR_FAULTS_FIELD else None
-    return found
+def pss_bytes(pid: int) -> int | None:
+    """Return the memory of a process, what it shares counted by its part; None where it is not shown."""
+    match = _PSS_KB.search(_text(Path("/proc", str(pid), "smaps_rollup")) or "")
+    return int(match[1]) * 1024 if match else None
 
 
 def _tasks(pid: int) -> Iterator[Path]:

@@ -30,7 +30,7 @@ def prepared(case: Case, images: Sequence[Path], work: Path, on_phase: Callable[
 
     Raises: WorkerLost where the network cannot be converted; BadInput where a package is not installed.
     """
-    _refuse_missing(case)
+    _refuse_missing(case, case.recipe.precision)
     cache = artifacts.cache_folder()
     artifacts.prune(cache)
     preparing = Preparing(
@@ -63,6 +63,7 @@ def measured(
         worker.end()
 
 
-def _refuse_missing(case: Case) -> None:
+def _refuse_missing(case: Case, precision: str | None = None) -> None:
+    """Refuse a runtime that is not installed; with a precision, also what converting in it needs."""
     for choice in case.recipe.runtimes:
-        installed(parts.find("runtime", choice.name))
+        installed(parts.find("runtime", choice.name), precision)

@@ -170,9 +170,9 @@ class Turns:
         return found, parity.fault(expected, answer, found, self._case.recipe.precision)
 
     def memory(self, reset: bool) -> dict[str, Any]:
-        """Return the peak so far; with `reset`, let it start again."""
+        """Return the peak so far; with `reset`, let it start again and say what it will be."""
         peak = memory.peak_rss_bytes()
-        return {"peak_rss_bytes": peak, "reset": memory.reset_peak() if reset else False}
+        return {"peak_rss_bytes": peak} | ({"peak_is": memory.reset_peak()} if reset else {})
 
     def _check_unchanged(self, image: int, answer: Logits) -> None:
         """An answer to the same input must stay what it was: runs that differ are not the same work."""

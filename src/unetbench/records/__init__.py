@@ -7,6 +7,7 @@ from unetbench.records.asked import Choice as Choice
 from unetbench.records.asked import Network as Network
 from unetbench.records.asked import Recipe as Recipe
 from unetbench.records.found import DENORMALS_SEEN as DENORMALS_SEEN
+from unetbench.records.found import HIGH_WATER_MARK as HIGH_WATER_MARK
 from unetbench.records.found import MARGIN_EDGES as MARGIN_EDGES
 from unetbench.records.found import MEASURED_CLASSES as MEASURED_CLASSES
 from unetbench.records.found import Block as Block

@@ -13,6 +13,7 @@ from unetbench.records.asked import Case
 
 # The name among the options in force under which stands what was read of a case's threads from outside.
 DENORMALS_SEEN = "denormals in its threads"
+HIGH_WATER_MARK = "VmHWM"  # the kernel's, of a process: what a peak of memory is as a rule
 MEASURED_CLASSES: Final = ("exact", "near", "approximate")  # the most exact first
 MARGIN_EDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of Parity.margins, in units of the error's RMS
 
@@ -95,8 +96,8 @@ class Measurement:
     rewrite_s: float
     prepare_s: float
     first_run_s: float
-    peak_load_bytes: int  # VmHWM from the start of the process to the end of the first run
-    peak_run_bytes: int  # VmHWM of steady inference, reset before it
+    peak_load_bytes: int  # resident, from the start of the process to the end of the first run
+    peak_run_bytes: int  # of steady inference, reset before it
     parameters: int
     encoder_parameters: int
     flop: int  # per run, a multiply-add counted as 2
@@ -109,7 +110,8 @@ class Measurement:
     rejected_ns: tuple[tuple[int, ...], ...] = ()  # runs made again because the machine was not quiet
     turns: tuple[Turn, ...] = ()  # of a block: `run_ns` are theirs, in order
     block: int = 0  # its block's number; 0 where the process was alone
-    peak_build_bytes: int | None = None  # VmHWM up to the end of build and rewrite
+    peak_build_bytes: int | None = None  # up to the end of build and rewrite
+    peak_is: str = HIGH_WATER_MARK  # what the kernel shows of the peaks, where it does not show that
     load_s: float | None = None  # of prepare_s: loading what was converted; None: prepared in the process
     artifact_bytes: int | None = None  # of the files that the runtime loads; None where there are none
 
@@ -138,13 +140,22 @@ class Machine:
     versions: tuple[tuple[str, str], ...]
     # Whether the kernel backs memory with them: always, madvise (where asked), never.
     huge_pages: str | None = None
+    environment: tuple[tuple[str, str], ...] = ()  # variables that runtimes read, where they are set
 
     def differs_from(self, other: Machine) -> tuple[str, ...]:
         """Return the facts that forbid comparing times; kernel, memory and versions may differ.
 
         Huge pages forbid it where both tell: early stores do not.
         """
-        names = ["cpu", "instruction_sets", "cores", "logical_cpus", "virtualisation", "governor"]
+        names = [
+            "cpu",
+            "instruction_sets",
+            "cores",
+            "logical_cpus",
+            "virtualisation",
+            "governor",
+            "environment",
+        ]
         if self.huge_pages and other.huge_pages:
             names.append("huge_pages")
         return tuple(name for name in names if getattr(self, name) != getattr(other, name))

@@ -11,7 +11,7 @@ from math import exp, fsum, log
 from typing import Any, Final
 
 from unetbench.records import REFERENCE, Recipe
-from unetbench.reporting.rows import Row, alone_ratio
+from unetbench.reporting.rows import Row, alone_ratio, comparable
 from unetbench.reporting.standing import NONE, Standings
 from unetbench.reporting.table import milliseconds
 
@@ -38,6 +38,7 @@ class Gain:
     network: str
     recipe: str
     against: str
+    named: str  # the recipe, with its class and what the answer loses where it is not exact
     ratio: float
     interval: tuple[float, float] | None = None  # of paired blocks, at the confidence that all pairs share
 
@@ -54,10 +55,10 @@ def is_ablation(rows: Sequence[Row]) -> bool:
     return len(recipes) > 2 and len(networks) > 1 and len(conditions) == 1 and compared
 
 
-def table(rows: Sequence[Row], said: Standings = NONE) -> str:
+def table(rows: Sequence[Row], said: Standings = NONE, *, notes: Sequence[str] = ()) -> str:
     """Return the recipes, slowest first, against the networks, and what the fastest forms gain, in Markdown.
 
-    What paired blocks say of two recipes stands in the place of the ratio of their medians.
+    What paired blocks say of two recipes stands in the place of the ratio of their medians. The notes come last.
     """
     networks = {row.network: row.short_network for row in sorted(rows, key=lambda row: row.encoder)}
     cells = {(row.recipe, row.network): row for row in rows}
@@ -75,6 +76,7 @@ def table(rows: Sequence[Row], said: Standings = NONE) -> str:
     }
     lines = (_by_network if len(networks) > len(ordered) else _by_recipe)(ordered, networks, texts, means)
     parts = [lines, [_LEGEND], _gain_lines(rows, networks, said), _other_lines(rows, networks)]
+    parts += [[note] for note in notes]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
@@ -134,7 +136,19 @@ def _gain(network: str, best: Row, other: Row, said: Standings) -> Gain | None:
         ratio, interval = pair.ratio, (pair.low, pair.high)
     if ratio is None:
         return None
-    return Gain(network=network, recipe=best.recipe, against=other.recipe, ratio=ratio, interval=interval)
+    return Gain(
+        network=network,
+        recipe=best.recipe,
+        against=other.recipe,
+        named=_named(best),
+        ratio=ratio,
+        interval=interval,
+    )
+
+
+def _named(row: Row) -> str:
+    lost = f" ({row.agreement:.2%})" if row.measured_class == "approximate" else ""
+    return f"{row.recipe}{_MARKS.get(row.measured_class, '')}{lost}"
 
 
 def _gain_lines(rows: Sequence[Row], networks: Mapping[str, str], said: Standings) -> list[str]:
@@ -162,7 +176,7 @@ def _gain_lines(rows: Sequence[Row], networks: Mapping[str, str], said: Standing
         cells = []
         for kind in kinds:
             eager, usual = found[kind][network]
-            cells += [eager.recipe if eager else "", str(eager or ""), str(usual or "")]
+            cells += [eager.named if eager else "", str(eager or ""), str(usual or "")]
         lines.append(f"| {short} | {' | '.join(cells)} |")
     means = [_mean_text([each.ratio for each in column], len(gaining)) for column in columns]
     means = [f"**{text}**" if text else "" for text in means]
@@ -176,7 +190,8 @@ def _gain_lines(rows: Sequence[Row], networks: Mapping[str, str], said: Standing
         f"× usual: over the fastest of {', '.join(name for name in _USUAL if name in there) or 'none'} in fp32 with "
         f"{' and '.join(sorted(_AS_IT_COMES))} at most"
         + (f"; of {' and '.join(lacking)} there is no time here." if lacking else ".")
-        + (" In brackets: intervals over paired blocks, which hold together at 99 %." if said.pairs else ""),
+        + (" In brackets: intervals over paired blocks, which hold together at 99 %." if said.pairs else "")
+        + " After ~: the pixels that keep their class.",
     ]
 
 
@@ -227,7 +242,7 @@ def _usual(row: Row) -> bool:
 
 
 def _fastest(rows: Sequence[Row], network: str, wanted: Callable[[Row], bool]) -> Row | None:
-    found = [row for row in rows if row.network == network and row.status == "ok" and wanted(row)]
+    found = comparable(row for row in rows if row.network == network and wanted(row))
     return min(found, key=_time, default=None)
 
 

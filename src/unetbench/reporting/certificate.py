@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from unetbench.errors import BadInput, unknown
-from unetbench.records import MARGIN_EDGES, Measurement, Result, Session
+from unetbench.records import HIGH_WATER_MARK, MARGIN_EDGES, Measurement, Result, Session
 from unetbench.reporting.attribution import NOTHING, Limits, machine_lines, section_lines
 from unetbench.reporting.rows import Row, rewrite_proof
 from unetbench.reporting.table import milliseconds
+from unetbench.stats import moved
 
 _BAR = 30  # characters of the histogram's longest bar
 
@@ -87,8 +88,12 @@ def _time(row: Row) -> Iterator[tuple[str, str]]:
         )
     else:
         interval = f"{milliseconds(row.interval_low_ms)} to {milliseconds(row.interval_high_ms)} ms"
-        sure = f"99 % interval {interval}" if row.interval_low_ms else "no interval before the first look"
-        yield "time", f"{milliseconds(row.median_ms)} ms on the quiet machine, {sure}, {row.blocks} blocks"
+        sure = (
+            f"on the quiet machine, 99 % interval {interval}"
+            if row.interval_low_ms
+            else "without an interval, as before the first look and where it was too loud for one"
+        )
+        yield "time", f"{milliseconds(row.median_ms)} ms {sure}, {row.blocks} blocks"
         used = (
             "all runs count, brought to the quiet level by canaries" if row.adjusted else "they alone count"
         )
@@ -138,18 +143,17 @@ def _costs(measurement: Measurement, row: Row) -> Iterator[tuple[str, str]]:
         + f"{measurement.peak_load_bytes / 1e6:.0f} MB to prepare, "
         f"{measurement.peak_run_bytes / 1e6:.0f} MB in steady inference",
     )
+    if measurement.peak_is != HIGH_WATER_MARK:
+        yield "", f"by {measurement.peak_is}"
 
 
 def _in_force(measurement: Measurement) -> Iterator[tuple[str, str]]:
     yield "in force", ", ".join(f"{name} {value}" for name, value in measurement.in_force.items())
     wall_ns = sum(measurement.run_ns)
     yield "", f"{measurement.cpu_ns / wall_ns:.2f} cores busy during its runs"
-    moved = {
-        name: end - start
-        for name, end in measurement.counters_after.items()
-        if end is not None and (start := measurement.counters_before.get(name)) is not None
-    }
-    unknown_names = [name for name, end in measurement.counters_after.items() if end is None]
-    yield "counters", ", ".join(f"{name} {value}" for name, value in moved.items()) or "none shown"
+    found = moved(measurement.counters_before, measurement.counters_after)
+    unknown_names = [name for name, value in found.items() if value is None]
+    known = (f"{name} {value}" for name, value in found.items() if value is not None)
+    yield "counters", ", ".join(known) or "none shown"
     if unknown_names:
         yield "", f"not shown by this machine, so unknown: {', '.join(unknown_names)}"

@@ -144,12 +144,12 @@ def recipes(side: Side, first: Recipe, second: Recipe) -> Iterator[Compared]:
         for case in samples
         if case.recipe == first and (other := replace(case, recipe=second)) in samples
     ]
-    lost = [
-        _lost(_place(case), result)
+    untold = [
+        _untold(_place(case), side.result(other))
         for case in samples
-        if case.recipe == first and (result := side.result(replace(case, recipe=second))) and result.failed
+        if case.recipe == first and (other := replace(case, recipe=second)) not in samples
     ]
-    if not both and not lost:
+    if not both and not any(each.lost for each in untold):
         there = ", ".join(sorted({str(case.recipe) for case in samples})) or "none"
         raise BadInput(
             f"no network has paired blocks of both {first} and {second}: recipes with blocks here are {there}."
@@ -159,11 +159,12 @@ def recipes(side: Side, first: Recipe, second: Recipe) -> Iterator[Compared]:
         if side.above(case) is None:
             pair = too_loud(pair)
         yield Compared(name=_place(case), pair=pair, relative=False, reason=_why(pair))
-    yield from lost
+    yield from untold
 
 
 def stores(first: Side, second: Side) -> Iterator[Compared]:
-    """Compare each case that both have: times on one machine, else ratios to the reference.
+    """Compare each case that both have: times on one machine, else ratios to the reference; then say what became of
+    those that the first has alone.
 
     Raises: BadInput where they have no case in common, or a session has no blocks.
     """
@@ -178,12 +179,8 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
         )
     a, b = first.samples, second.samples
     cases = [case for case in a if case in b and not (differing and case.recipe == REFERENCE)]
-    lost = [
-        _lost(f"{_place(case)} {case.recipe}", result)
-        for case in a
-        if (result := second.result(case)) and result.failed
-    ]
-    if not cases and not lost:
+    untold = [_untold(f"{_place(case)} {case.recipe}", second.result(case)) for case in a if case not in b]
+    if not cases and not any(each.lost for each in untold):
         raise BadInput(
             f"session {first.session.identifier} and session {second.session.identifier} have no case with "
             "paired blocks in common that may be compared: measure the same suite in both."
@@ -203,7 +200,7 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
             relative=bool(differing),
             reason=_why(pair) if not differing or _have_reference(case, a, b) else _NO_REFERENCE,
         )
-    yield from lost
+    yield from untold
 
 
 def slower_than(compared: Sequence[Compared], share: float) -> tuple[Compared, ...]:
@@ -211,7 +208,9 @@ def slower_than(compared: Sequence[Compared], share: float) -> tuple[Compared, .
     return tuple(
         each
         for each in compared
-        if each.pair.verdict == "faster" and each.pair.low is not None and each.pair.low >= 1.0 + share
+        if each.pair.state not in ("load-dependent", "not quiet")
+        and each.pair.low is not None
+        and each.pair.low >= 1.0 + share
     )
 
 
@@ -219,12 +218,18 @@ def _have_reference(case: Case, *sides: Mapping[Case, Sample]) -> bool:
     return all(replace(case, recipe=REFERENCE) in samples for samples in sides)
 
 
-def _lost(name: str, result: Result) -> Compared:
-    """A case that has a time in the first and failed in the second: worse than slower."""
-    failure = result.failure
-    assert failure is not None
-    why = f"the second has none: {failure.kind} while {failure.stage}: {failure.message}"
-    return Compared(name=name, pair=verdicts.Pair(), relative=False, reason=why, lost=True)
+def _untold(name: str, result: Result | None) -> Compared:
+    """A case that has steady blocks in the first alone. Where it failed in the second that is worse than slower."""
+    if result is None:
+        why = "it was not measured for the second"
+    elif (failure := result.failure) is not None:
+        why = f"the second has none: {failure.kind} while {failure.stage}: {failure.message}"
+    elif not result.blocks:
+        why = "the second has no paired blocks of it, as where a budget ended or a search left it behind"
+    else:
+        why = "the second has no steady time of it"
+    lost = result is not None and result.failed
+    return Compared(name=name, pair=verdicts.Pair(), relative=False, reason=why, lost=lost)
 
 
 def worse(compared: Sequence[Compared], share: float) -> list[str]:
@@ -246,10 +251,10 @@ def _unpaired(first: verdicts.Logs, second: verdicts.Logs, *, pairs: int, looks:
 
 
 def _why(pair: verdicts.Pair) -> str:
-    if pair.low is None:
-        return "too few usable blocks: run the standard preset longer"
     if pair.state:
         return pair.state
+    if pair.low is None:
+        return "too few usable blocks: run the standard preset longer"
     return "" if pair.verdict != "not decided" else _widened(pair)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from unetbench import quiet
 from unetbench.errors import BadInput
-from unetbench.records import DENORMALS_SEEN, Result, Session
+from unetbench.records import DENORMALS_SEEN, HIGH_WATER_MARK, Result, Session
 from unetbench.reporting import ablation, attribution, files, limits_page
 from unetbench.reporting import certificate as certificates
 from unetbench.reporting.attribution import NOTHING, Limits
@@ -41,6 +41,7 @@ class Report:
     )  # the level on record, by threads; None: too far, nothing is stated
     own_canaries: tuple[str, ...] = ()  # cases whose canaries read otherwise than those of the null runtime
     keeps_denormals: tuple[str, ...] = ()  # cases some of whose threads do not flush them
+    other_peaks: tuple[str, ...] = ()  # what the peaks of memory are, where they are no high-water marks
     limits: Limits = NOTHING  # of the machine, and where the time of the fastest goes
 
     @property
@@ -66,6 +67,7 @@ class Report:
             f"{machine.memory_bytes / _GIB:.0f} GiB"
             f"{', ' + machine.virtualisation if machine.virtualisation else ''}; "
             f"{' '.join(machine.instruction_sets)}; {self.session.started_utc[:10]}; {versions}"
+            + "".join(f"; {name}={value}" for name, value in machine.environment)
         )
 
     def reading_notes(self) -> tuple[str, ...]:
@@ -100,9 +102,11 @@ class Report:
         without = [row for row in self.shown if row.status == "ok" and row.blocks is None]
         if self.said.cases and without:
             several = ", ".join(f"{row.encoder} {row.recipe}" for row in without)
+            searched = self.session.preset == "tune"
+            why = "since the search left them behind, or for want" if searched else "for want"
             notes.append(
-                "Without paired blocks enough, for want of time or of quiet, so that their times are of one process alone and "
-                f"nothing is stated of them: {several}."
+                f"Without paired blocks enough, {why} of time or of quiet, so that their times are of one process alone "
+                f"and nothing is stated of them: {several}."
             )
         if self.own_canaries:
             several = ", ".join(self.own_canaries)
@@ -114,6 +118,7 @@ class Report:
                 "Not all threads of these flush denormals, which the others do: with other weights they may be "
                 f"slower: {', '.join(self.keeps_denormals)}."
             )
+        notes += [f"Peak memory is by {told}." for told in self.other_peaks]
         if self.earlier_sessions:
             notes.append(f"The store holds {self.earlier_sessions} earlier sessions: --session N shows one.")
         return tuple(notes)
@@ -175,6 +180,9 @@ def report(store: Store, *, session: int | None = None) -> Report:
             for result in results
             if result.alone and result.alone[-1].in_force.get(DENORMALS_SEEN, "").startswith("kept")
         ),
+        other_peaks=tuple(
+            sorted({m.peak_is for result in results for m in result.measurements} - {HIGH_WATER_MARK})
+        ),
         limits=attribution.of_session(store, chosen),
     )
 
@@ -222,7 +230,8 @@ def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Pa
         charts.write_png(drawing, written[-1])
         if ablation.is_ablation(report.rows):
             written += [folder / "recipes.md", folder / "recipes.png"]
-            files.write_text(written[-2], ablation.table(report.rows, report.said))
+            conditions = (f"{report.title}. {report.reading_notes()[0]}", f"{report.conditions()}.")
+            files.write_text(written[-2], ablation.table(report.rows, report.said, notes=conditions))
             drawing = ablation.heatmap(
                 report.rows, title="Speed-up of each recipe", subtitle=f"{report.title} · {subtitle[0]}"
             )

@@ -107,14 +107,31 @@ def rows(results: Iterable[Result], said: Standings = NONE) -> tuple[Row, ...]:
     return _with_winners(sorted(made, key=_slowness))
 
 
+def comparable(table: Iterable[Row]) -> list[Row]:
+    """Return of each network's rows those with the surest kind of time that any of them has.
+
+    Those are blocks with an interval, else blocks, else processes alone: one kind is no match for another.
+    """
+    good = [row for row in table if row.status == "ok"]
+    surest: dict[tuple[object, ...], int] = {}
+    for row in good:
+        surest[_network(row)] = max(surest.get(_network(row), 0), _sureness(row))
+    return [row for row in good if _sureness(row) == surest[_network(row)]]
+
+
+def _sureness(row: Row) -> int:
+    return (row.blocks is not None) + (row.interval_low_ms is not None)
+
+
 def _with_winners(ordered: Sequence[Row]) -> tuple[Row, ...]:
     """Mark in rows, fastest first, those of a network that nothing as exact or more so outruns."""
     left: dict[tuple[object, ...], int] = {}  # how many classes are more exact than any row so far
     marked = []
+    candidates = set(map(id, comparable(ordered)))
     for row in ordered:
-        if row.status == "ok":
+        if id(row) in candidates:
             place = MEASURED_CLASSES.index(row.measured_class)
-            here = (*_network(row), row.session)
+            here = _network(row)
             if place < left.get(here, len(MEASURED_CLASSES)):
                 left[here] = place
                 row = replace(row, winner=row.measured_class)
@@ -123,8 +140,8 @@ def _with_winners(ordered: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def _network(row: Row) -> tuple[object, ...]:
-    """What rows share that may be told from each other by their recipes alone."""
-    return (row.encoder, row.decoder, row.size, row.batch, row.classes, row.threads)
+    """What rows share that may be told from each other by their recipes alone; the session last."""
+    return (row.encoder, row.decoder, row.size, row.batch, row.classes, row.threads, row.session)
 
 
 def _place(result: Result) -> tuple[object, ...]:
@@ -207,9 +224,8 @@ def winners(table: Iterable[Row]) -> tuple[Row, ...]:
 def fastest_per_network(table: Sequence[Row]) -> tuple[Row, ...]:
     """Return the fastest quietly measured row of each network and input, fastest first."""
     best: dict[tuple[object, ...], Row] = {}
-    for row in sorted(table, key=_slowness):
-        if row.status == "ok":
-            best.setdefault(_network(row), row)
+    for row in sorted(comparable(table), key=_slowness):
+        best.setdefault(_network(row)[:-1], row)  # whatever its session
     return tuple(best.values())
 
 

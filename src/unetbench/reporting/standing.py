@@ -78,7 +78,11 @@ def standings(
     if not looks or not samples:
         return NONE
     steady = {key: verdicts.steady(sample, looks) for key, sample in samples.items()}
-    times = {key: time for key, time in steady.items() if time is not None}
+    times = {
+        key: time if far[key] is not None else replace(time, low_ms=None, high_ms=None)
+        for key, time in steady.items()
+        if time is not None
+    }
     compared = {key: samples[key] for key, time in times.items() if not time.unsteady}
     # All that had blocks count, those too that left early or gave no time: whoever is left was chosen among them.
     stated = verdicts.pairs_stated(sum(bool(result.blocks) for result in results))
@@ -111,8 +115,8 @@ def _pairs(
 
 
 def too_loud(pair: verdicts.Pair) -> verdicts.Pair:
-    """Return what is left of a pair that was measured too far above the level on record: no verdict."""
-    return replace(pair, verdict="not decided", state="not quiet")
+    """Return what is left of a pair that was measured too far above the level on record: no verdict, no interval."""
+    return replace(pair, low=None, high=None, detectable=None, verdict="not decided", state="not quiet")
 
 
 def _between(first: str, second: str, pairs: Pairs) -> verdicts.Pair | None:

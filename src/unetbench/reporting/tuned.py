@@ -5,13 +5,14 @@ Classes share no rank: an exact form is never beaten by a less exact one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
 from unetbench.records import MEASURED_CLASSES, Recipe
 from unetbench.reporting.attribution import in_short
 from unetbench.reporting.report import Report
-from unetbench.reporting.rows import Row
+from unetbench.reporting.rows import Row, comparable
 
 
 def lines(report: Report, cases: Collection[str]) -> Iterator[str]:
@@ -22,9 +23,10 @@ def lines(report: Report, cases: Collection[str]) -> Iterator[str]:
         yield f"{network} at {size}"
         for measured_class in MEASURED_CLASSES:
             yield from _class_lines(report, measured_class, [row for row in rows if row.status == "ok"])
-        failed = sum(row.status != "ok" for row in rows)
         blocks = sum(row.blocks is not None for row in rows)
-        yield f"  tried {len(rows)} recipes: {blocks} in paired blocks, {failed} without a time (see above)"
+        others = Counter(row.status for row in rows if row.status != "ok")
+        told = "".join(f", {count} {status} (see above)" for status, count in sorted(others.items()))
+        yield f"  tried {len(rows)} recipes: {blocks} in paired blocks{told}"
 
 
 def _class_lines(report: Report, measured_class: str, rows: Sequence[Row]) -> Iterator[str]:
@@ -32,7 +34,7 @@ def _class_lines(report: Report, measured_class: str, rows: Sequence[Row]) -> It
     if not found:
         yield f"  {measured_class}: none"
         return
-    winner = min(found, key=lambda row: _order(report, row))
+    winner = min(comparable(found), key=lambda row: row.median_ms or float("inf"))
     yield f"  {measured_class}: {winner.recipe}"
     yield f"    {_time(winner)}; error {winner.relative_error:.0e}, same class on {winner.agreement:.2%} of the pixels"
     if found_of_it := report.limits.attribution(winner.case):
@@ -44,19 +46,13 @@ def _class_lines(report: Report, measured_class: str, rows: Sequence[Row]) -> It
 
 def _time(row: Row) -> str:
     low, high = row.interval_low_ms, row.interval_high_ms
-    interval = f" ({low:.4g}–{high:.4g})" if low is not None and high is not None else ", alone"
+    interval = f" ({low:.4g}–{high:.4g})" if low is not None and high is not None else ""
+    if not interval:
+        interval = ", alone" if row.blocks is None else f", {row.blocks} blocks without an interval"
     faster = "" if row.speedup is None else f", {row.speedup:.3g} × torch_eager/fp32"
     if row.speedup_low is not None and row.speedup_high is not None:
         faster += f" ({row.speedup_low:.3g}–{row.speedup_high:.3g})"
     return f"{row.median_ms:.4g} ms{interval}{faster}"
-
-
-def _order(report: Report, row: Row) -> tuple[bool, int, float]:
-    """Those with a rank first: a process alone is no match for blocks."""
-    standing = report.said.cases.get(row.case)
-    place = None if standing is None else standing.best_rank
-    assert row.median_ms is not None
-    return (place is None, 0 if place is None else place, row.median_ms)
 
 
 def _tied(report: Report, winner: Row, row: Row) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32", "bf16", "int8")
 REQUIRES = ("openvino", "onnx", "onnxscript")
+REQUIRES_FOR = {"int8": ("nncf",)}
 OPTIONS: dict[str, tuple[str, ...]] = {}
 IN_PROCESS = False
 TRAVELS = ("network.xml", "network.bin")  # the compiled blob is for this CPU and this version alone

@@ -20,6 +20,7 @@ from unetbench.runtimes._torch_session import TorchSession, check_huge_pages, se
 
 PRECISIONS = ("fp32", "bf16", "int8")
 REQUIRES = ("torch",)
+REQUIRES_FOR = {"int8": ("torchao",)}
 OPTIONS = {"freezing": ("0", "1"), "hugepages": ("0", "1")}
 ENVIRONMENT = {"hugepages": {"1": {"THP_MEM_ALLOC_ENABLE": "1"}}}
 IN_PROCESS = False
@@ -48,7 +49,8 @@ def convert(
         if precision == "int8":
             quantised = _quantised(program.module(), calibration or [inputs])
             program = torch.export.export(quantised, tensors)
-        choices: dict[str, Any] = {"freezing": True} if frozen else {}
+        # Said in either case: the shell may have another default.
+        choices: dict[str, Any] = {"freezing": frozen}
         torch._inductor.aoti_compile_and_package(
             program, package_path=str(folder / _PACKAGE), inductor_configs=choices
         )

@@ -110,6 +110,8 @@ def _environment(session: Session) -> list[tuple[str, str]]:
         ("huge pages", machine.huge_pages or "not shown"),
         ("versions", ", ".join(f"{name} {version}" for name, version in machine.versions)),
     ]
+    if machine.environment:
+        facts.append(("variables", ", ".join(f"{name}={value}" for name, value in machine.environment)))
     return [*facts, ("photographs", session.images)]
 
 
