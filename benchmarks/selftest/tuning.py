@@ -35,9 +35,10 @@ def main() -> None:
     parser.add_argument("encoders", nargs="+")
     parser.add_argument("--size", default="256x256")
     parser.add_argument("--precision", action="append", default=[])
+    parser.add_argument("--runtime", action="append", default=[], help="of the search; repeatable (default: all)")
     parser.add_argument("--store", type=Path, default=Path("tuning.sqlite"))
     options = parser.parse_args()
-    recipes = tuple(map(str, candidates.recipes((), options.precision)))
+    recipes = tuple(map(str, candidates.recipes(options.runtime, options.precision)))
     figures = []
     for encoder in options.encoders:
         suite = Suite(networks=(f"{encoder}/unet",), recipes=recipes, sizes=(options.size,))

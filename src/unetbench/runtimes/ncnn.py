@@ -1,4 +1,8 @@
-"""ncnn on the CPU, converted by pnnx; every 16-bit option off, so that fp32 is fp32."""
+"""ncnn on the CPU, converted by pnnx; every 16-bit option off, so that fp32 is fp32.
+
+`winograd=4` leaves out its largest tiles, of 6×6 answers: as fast where tried, and more exact (docs/folding.md);
+`winograd=0` has none.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32",)  # its quantisation tools are not in the wheel
 REQUIRES = ("ncnn", "pnnx")
-OPTIONS = {"winograd": ("1", "0")}
+OPTIONS = {"winograd": ("1", "0", "4")}
+WORTH_TRYING = {"winograd": ("1", "4")}
 IN_PROCESS = False
 TRAVELS = ("network.param", "network.bin")
 _PARAMETERS, _WEIGHTS = "network.param", "network.bin"
@@ -95,7 +100,8 @@ class _Session:
         self._ncnn = ncnn
         self._net = ncnn.Net()
         self._net.opt.num_threads = threads
-        self._net.opt.use_winograd_convolution = winograd == "1"
+        self._net.opt.use_winograd_convolution = winograd != "0"
+        self._net.opt.use_winograd63_convolution = winograd == "1"
         for option in _SIXTEEN_BITS:
             setattr(self._net.opt, option, False)
         if self._net.load_param(str(folder / _PARAMETERS)) or self._net.load_model(str(folder / _WEIGHTS)):
@@ -143,7 +149,7 @@ class _Session:
             "threads": str(options.num_threads),
             "denormals": told(),
             "16 bits and gpu": wide,
-            "winograd": str(int(options.use_winograd_convolution)),
+            "winograd": _tiles(options),
             "packing": str(int(options.use_packing_layout)),
         }
 
@@ -161,3 +167,9 @@ def _refuse_unknown_layers(parameters: Path, said: str) -> None:
     unknown = sorted(kind for kind in kinds if "." in kind or ":" in kind)
     if unknown:
         raise Unsupported(f"ncnn has no operator {', '.join(unknown)}: use another runtime.")
+
+
+def _tiles(options: Any) -> str:
+    if not options.use_winograd_convolution:
+        return "0"
+    return "1" if options.use_winograd63_convolution else "4"

@@ -12,7 +12,8 @@ def load_ncnn(folder: Any, threads: int, options: dict[str, str]) -> Any:
 
     net = ncnn.Net()
     net.opt.num_threads = threads
-    net.opt.use_winograd_convolution = options.get("winograd", "1") == "1"
+    net.opt.use_winograd_convolution = options.get("winograd", "1") != "0"
+    net.opt.use_winograd63_convolution = options.get("winograd", "1") == "1"
     for option in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage", "vulkan_compute"):
         setattr(net.opt, f"use_{option}", False)
     if net.load_param(str(folder / "network.param")) or net.load_model(str(folder / "network.bin")):
