@@ -42,6 +42,15 @@ def test_two_runtimes_are_tried_where_both_are_asked_for() -> None:
     assert any(len(recipe.runtimes) > 1 for recipe in candidates.recipes(["openvino", "mnn"]))
 
 
+def test_a_recipe_has_the_name_that_stores_know_it_by() -> None:
+    found = {
+        str(recipe) for recipe in candidates.recipes(["mnn", "ncnn"]) if "fold_batchnorm" not in str(recipe)
+    }
+    for name in ("mnn", "mnn[winograd=1]", "ncnn", "ncnn[winograd=4]"):
+        assert f"{name}/fp32+reparameterize+fold_head" in found
+    assert not [text for text in found if "winograd=3" in text], "a default is not written out"
+
+
 def test_the_search_can_be_narrowed() -> None:
     found = candidates.recipes(["openvino"], ["int8"])
     assert {(r.runtime.name, r.precision) for r in found[1:]} == {("openvino", "int8")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,9 @@ def test_variables_that_runtimes_read_are_facts_of_the_machine(monkeypatch: pyte
     other = machine.machine()
     assert other.environment == (("LD_PRELOAD", ""), ("OMP_WAIT_POLICY", "passive"))
     assert plain.differs_from(other) == ("environment",)
+    assert not replace(plain, environment=None).differs_from(other), "early stores do not tell"
+    monkeypatch.setenv("LD_PRELOAD", "a\nb\udcff")
+    assert machine.environment()[0] == ("LD_PRELOAD", "a\\nb\\udcff"), "it is printed and stored"
 
 
 def test_what_is_no_fact_is_what_workers_are_given(tmp_path: Path) -> None:

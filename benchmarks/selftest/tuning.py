@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument("encoders", nargs="+")
     parser.add_argument("--size", default="256x256")
     parser.add_argument("--precision", action="append", default=[])
-    parser.add_argument("--runtime", action="append", default=[], help="of the search; repeatable (default: all)")
+    parser.add_argument(
+        "--runtime", action="append", default=[], help="of the search; repeatable (default: all)"
+    )
     parser.add_argument("--store", type=Path, default=Path("tuning.sqlite"))
     options = parser.parse_args()
     recipes = tuple(map(str, candidates.recipes(options.runtime, options.precision)))
@@ -98,7 +100,7 @@ def _halved(results: Mapping[Case, Result], turned: Turned) -> tuple[set[Case], 
     staying = [case for case in halving.contenders(results[case] for case in turned) if case in turned]
     seconds = sum(_alone_s(results[case]) for case in turned)
     known: Turned = {case: {} for case in staying}
-    for made, number in enumerate(sorted(next(iter(turned.values()))), start=1):
+    for made, number in enumerate(sorted(set.intersection(*map(set, turned.values()))), start=1):
         for case in staying:
             known[case][number] = turned[case][number]
             seconds += _block_s(results[case], number)

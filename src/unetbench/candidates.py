@@ -109,7 +109,11 @@ def _of_two(there: Sequence[parts.Part]) -> Iterator[Recipe]:
 def _choices(part: parts.Part) -> Iterator[Choice]:
     worth = part.constants.get("WORTH_TRYING", {})
     for values in product(*worth.values()):
-        yield Choice(part.name, tuple(sorted(zip(worth, values, strict=True))))
+        options = sorted(zip(worth, values, strict=True))
+        # Defaults are left out: stores know those recipes by the shorter name.
+        yield Choice(
+            part.name, tuple(each for each in options if each[1] != part.constants["OPTIONS"][each[0]][0])
+        )
 
 
 def _rewrites(keeps_layout: bool) -> Iterator[tuple[Choice, ...]]:

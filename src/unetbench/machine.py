@@ -61,9 +61,14 @@ def machine() -> Machine:
 
 
 def environment() -> tuple[tuple[str, str], ...]:
-    """Return the variables that runtimes read and that are set here, by name."""
-    found = (each for each in os.environ.items() if each[0].startswith(_READ_BY_RUNTIMES))
-    return tuple(sorted(each for each in found if each[0] not in GIVEN_TO_WORKERS))
+    """Return the variables that runtimes read and that are set here, by name; what cannot be printed is escaped."""
+    return tuple(
+        sorted(
+            (name, value.encode("unicode_escape").decode("ascii"))
+            for name, value in os.environ.items()
+            if name.startswith(_READ_BY_RUNTIMES) and name not in GIVEN_TO_WORKERS
+        )
+    )
 
 
 def _huge_pages() -> str | None:

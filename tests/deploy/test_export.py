@@ -148,7 +148,12 @@ def test_the_card_is_the_latest_of_the_store_that_has_the_case(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "recipe", [*(f"{name}/fp32" for name in RUNTIMES), "openvino>mnn[winograd=1]/fp32", "openvino>ncnn[winograd=4]/fp32"]
+    "recipe",
+    [
+        *(f"{name}/fp32" for name in RUNTIMES),
+        "openvino>mnn[winograd=1]/fp32",
+        "openvino>ncnn[winograd=4]/fp32",
+    ],
 )
 def test_a_bundles_own_program_needs_the_runtime_and_numpy_alone(tmp_path: Path, recipe: str) -> None:
     bundle = folder(tmp_path, case(recipe))

@@ -118,26 +118,40 @@ def test_a_round_is_never_taken_up_again() -> None:
     assert set(steps) == {(both[0], 3), (both[1], 1003)}, "after an interruption all go on in a new one"
 
 
-def test_those_that_began_together_go_on_until_they_share_all_rounds() -> None:
+@pytest.mark.parametrize("made", [(5, 4), (1, 0)])
+def test_those_that_began_together_go_on_until_they_share_all_rounds(made: tuple[int, int]) -> None:
     """A run that was killed within a round leaves some with one more."""
     both = ((EAGER, COMPILED), OTHER)
     turned: dict[Case, dict[int, list[Turn]]] = {each: {} for group in both for each in group}
-    for group, count in zip(both, (5, 4), strict=True):
+
+    def add(group: Group, cases: Group, number: int) -> None:
+        turns = block(Random(number), [Simulated(), Simulated()], Machine())
+        for each, taken in zip(cases, turns, strict=True):
+            turned[each][1000 * (group is OTHER) + number] = taken
+
+    for group, count in zip(both, made, strict=True):
         for number in range(1, count + 1):
-            made = block(Random(number), [Simulated(), Simulated()], Machine())
-            for each, turns in zip(group, made, strict=True):
-                turned[each][1000 * (group is OTHER) + number] = turns
-    race = _race(both, turned=turned, preset=RIGOROUS, round=6)
+            add(group, group, number)
+    race = _race(both, turned=turned, preset=RIGOROUS, round=made[0] + 1)
     while step := race.next_group():
-        group, number = step
-        made = block(Random(number), [Simulated(), Simulated()], Machine())
-        for each, turns in zip(race.staying(group), made, strict=True):
+        add(step[0], race.staying(step[0]), step[1] % 1000)
+    rounds = [{number % 1000 for number in turned[cases[0]]} for cases in both]
+    assert len(rounds[0]) == 21
+    assert rounds[0] & rounds[1] == {*range(1, made[1] + 1), *range(made[0] + 1, 22)}
+    assert len(rounds[0] & rounds[1]) == 20
+    assert race.left_s() == 0.0
+
+
+def test_a_reference_that_is_settled_beside_some_is_still_beside_others() -> None:
+    parts = ((EAGER, COMPILED), (EAGER, BF16))
+    turned: dict[Case, dict[int, list[Turn]]] = {each: {} for each in (EAGER, COMPILED, BF16)}
+    for number in range(1, 9):
+        made = block(Random(number), [Simulated(ratio=2.0), Simulated()], Machine())
+        for each, turns in zip(parts[0], made, strict=True):
             turned[each][number] = turns
-    assert len(turned[EAGER]) == 21
-    assert set(turned[EAGER]) & {number - 1000 for number in turned[OTHER[0]]} == {
-        *range(1, 5),
-        *range(6, 22),
-    }
+    race = _race(parts, turned=turned, round=9)
+    assert race.next_group() == (parts[1], 1009)
+    assert (race.staying(parts[0]), race.staying(parts[1])) == ((), parts[1])
 
 
 def test_a_group_whose_last_case_fails_after_the_others_left_is_over() -> None:

@@ -173,7 +173,7 @@ def test_two_machines_compare_ratios_to_the_reference_only() -> None:
     assert len(told) == 2, "the reference against itself says nothing"
     assert all(each.relative for each in told)
     assert {each.pair.verdict for each in told} <= {"the same", "not decided"}
-    assert "machines differ" in list(comparison.lines(told))[1]
+    assert "machines or their settings differ" in list(comparison.lines(told))[1]
 
 
 def test_what_report_does_not_state_compare_does_not_either() -> None:

@@ -104,7 +104,7 @@ class Race:
     _racing: list[Group] = field(default_factory=list)
     _out: set[Group] = field(default_factory=set)
     _lost: set[Case] = field(default_factory=set)
-    _settled: set[Case] = field(default_factory=set)  # and in no block to come
+    _settled: set[tuple[Group, Case]] = field(default_factory=set)  # and in no block of that group to come
     _taken: set[Group] = field(default_factory=set)  # who has had a block of this round
     _spent_s: dict[Group, list[float]] = field(default_factory=dict)  # by the cases of the block
 
@@ -119,7 +119,9 @@ class Race:
         if running and self._taken >= set(running):  # the round is over
             running = self._next_round(running)
         while not running and self._admit():
-            running = self._next_round(self._running())  # some may have been settled by an earlier run
+            running = self._next_round(
+                self._running(), anew=True
+            )  # some may have been settled by an earlier run
         if not running:
             self.cut_short = bool(self._waiting)
             return None
@@ -132,8 +134,8 @@ class Race:
         self._taken.add(group)
         return group, self.offsets[group] + self.round
 
-    def _next_round(self, made: Mapping[Group, int]) -> dict[Group, int]:
-        running = self._retire(made)
+    def _next_round(self, made: Mapping[Group, int], *, anew: bool = False) -> dict[Group, int]:
+        running = self._retire(made, anew=anew)
         self.round += bool(self._taken)
         self._taken.clear()
         return running
@@ -141,9 +143,12 @@ class Race:
     def staying(self, group: Group) -> Group:
         """Return the cases of a group that have its next block: who left in an earlier run lacks its last one."""
         last = set(self._numbers(group)[-1:])
-        gone = self._lost | self._settled
         return tuple(
-            case for case in group if case not in gone and last <= self.blocks_of(group, case).keys()
+            case
+            for case in group
+            if case not in self._lost
+            and (group, case) not in self._settled
+            and last <= self.blocks_of(group, case).keys()
         )
 
     def _running(self) -> dict[Group, int]:
@@ -158,8 +163,15 @@ class Race:
         """
         own = self._numbers(group)
         beside = (self._numbers(other) for other in self._racing if other != group and other not in self._out)
-        common = [len(set(own) & set(other)) for other in beside if own[:1] == other[:1]]
-        return min(common, default=len(own)) if own else 0
+        common = [len(set(own) & set(other)) for other in beside if self._together(own, other)]
+        return min(common, default=len(own))
+
+    def _together(self, first: list[int], second: list[int]) -> bool:
+        """Whether the later one began before the earlier had its first look."""
+        if not first or not second:
+            return False
+        earlier, later = sorted((first, second), key=lambda rounds: rounds[0])
+        return sum(number < later[0] for number in earlier) < self.preset.looks[0][0]
 
     def _admit(self) -> bool:
         """Let those race that can reach the first look in time, the fastest alone before others.
@@ -213,7 +225,7 @@ class Race:
         """Return how long the race is likely to go on, at most: fewer blocks where pairs settle early."""
         last = self.preset.looks[-1][0]
         going = [group for group in (*self._racing, *self._waiting) if group not in self._out]
-        needed = sum((last - self.blocks(group)) * self.expected_s(group) for group in going)
+        needed = sum(max(0, last - self._shared(group)) * self.expected_s(group) for group in going)
         return needed if self.deadline is None else max(0.0, min(needed, self.deadline - self.clock()))
 
     def expected_s(self, group: Group) -> float:
@@ -242,10 +254,13 @@ class Race:
     def _fastest_s(self, group: Group) -> float:
         return min(self.alone_s(case) for case in group)
 
-    def _retire(self, made: Mapping[Group, int]) -> dict[Group, int]:
-        """Let go the cases of groups that are at a look whose pairs are all settled; return the groups that go on."""
+    def _retire(self, made: Mapping[Group, int], *, anew: bool) -> dict[Group, int]:
+        """Let go the cases of groups that have had a look whose pairs are all settled; return the groups that go on.
+
+        That is asked where a group comes to a look, and `anew` of those that an earlier run left.
+        """
         looks = [blocks for blocks, _ in self.preset.looks]
-        if not any(count in looks for count in made.values()):
+        if not any(count in looks or (anew and count >= looks[0]) for count in made.values()):
             return dict(made)
         at_look = {group for group, count in made.items() if count >= looks[0]}
         above = self.above()
@@ -269,6 +284,6 @@ class Race:
             found = verdicts.pair(samples[a], samples[b], pairs=stated, looks=self.preset.looks)
             if not found.settled:
                 unsettled |= {a, b}
-        self._settled |= {case for group in at_look for case in group if case not in unsettled}
+        self._settled |= {(group, case) for group in at_look for case in group if case not in unsettled}
         self._out |= {group for group in at_look if not self.staying(group)}
         return self._running()

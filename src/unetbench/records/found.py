@@ -110,7 +110,7 @@ class Measurement:
     rejected_ns: tuple[tuple[int, ...], ...] = ()  # runs made again because the machine was not quiet
     turns: tuple[Turn, ...] = ()  # of a block: `run_ns` are theirs, in order
     block: int = 0  # its block's number; 0 where the process was alone
-    peak_build_bytes: int | None = None  # up to the end of build and rewrite
+    peak_build_bytes: int | None = None  # up to the end of build, rewrite and conversion
     peak_is: str = HIGH_WATER_MARK  # what the kernel shows of the peaks, where it does not show that
     load_s: float | None = None  # of prepare_s: loading what was converted; None: prepared in the process
     artifact_bytes: int | None = None  # of the files that the runtime loads; None where there are none
@@ -140,24 +140,18 @@ class Machine:
     versions: tuple[tuple[str, str], ...]
     # Whether the kernel backs memory with them: always, madvise (where asked), never.
     huge_pages: str | None = None
-    environment: tuple[tuple[str, str], ...] = ()  # variables that runtimes read, where they are set
+    environment: tuple[tuple[str, str], ...] | None = None  # variables that runtimes read, where they are set
 
     def differs_from(self, other: Machine) -> tuple[str, ...]:
         """Return the facts that forbid comparing times; kernel, memory and versions may differ.
 
-        Huge pages forbid it where both tell: early stores do not.
+        Huge pages and the shell's variables forbid it where both tell: early stores do not.
         """
-        names = [
-            "cpu",
-            "instruction_sets",
-            "cores",
-            "logical_cpus",
-            "virtualisation",
-            "governor",
-            "environment",
-        ]
+        names = ["cpu", "instruction_sets", "cores", "logical_cpus", "virtualisation", "governor"]
         if self.huge_pages and other.huge_pages:
             names.append("huge_pages")
+        if self.environment is not None and other.environment is not None:
+            names.append("environment")
         return tuple(name for name in names if getattr(self, name) != getattr(other, name))
 
 

@@ -19,7 +19,7 @@ from unetbench.reporting.standing import too_loud
 from unetbench.samples import LEAST_BLOCKS, Sample
 from unetbench.store import reading
 
-_NO_REFERENCE = f"machines differ, and {REFERENCE} has no steady blocks in both"
+_NO_REFERENCE = f"machines or their settings differ, and {REFERENCE} has no steady blocks in both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,9 @@ def lines(told: Sequence[Compared]) -> Iterator[str]:
     for each in told:
         pair = each.pair
         what = (
-            "of its ratio to torch_eager/fp32, since the machines differ" if each.relative else "of the time"
+            "of its ratio to torch_eager/fp32, since the machines or their settings differ"
+            if each.relative
+            else "of the time"
         )
         if pair.ratio is None:
             yield f"{each.name:{width}}  no estimate: {each.reason}"

@@ -67,7 +67,7 @@ class Report:
             f"{machine.memory_bytes / _GIB:.0f} GiB"
             f"{', ' + machine.virtualisation if machine.virtualisation else ''}; "
             f"{' '.join(machine.instruction_sets)}; {self.session.started_utc[:10]}; {versions}"
-            + "".join(f"; {name}={value}" for name, value in machine.environment)
+            + "".join(f"; {name}={value}" for name, value in machine.environment or ())
         )
 
     def reading_notes(self) -> tuple[str, ...]:

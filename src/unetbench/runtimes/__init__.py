@@ -1,7 +1,7 @@
 """Runtimes: what executes a network, one file each.
 
 A file gives `PRECISIONS`, `REQUIRES` (third-party packages; `REQUIRES_FOR`, by precision, what converting needs besides),
-`OPTIONS` (accepted values by key),
+`OPTIONS` (accepted values by key, the default first),
 `IN_PROCESS` (True where the artifact lives in memory, so that one process converts and loads),
 `convert(model, inputs, *, precision, options, threads, folder, calibration) -> Artifact` and
 `load(artifact, *, threads) -> Session`. `inputs` are an example: one array for each argument of the

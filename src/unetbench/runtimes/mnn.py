@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32",)
 REQUIRES = ("MNN", "onnx", "onnxscript")
-OPTIONS = {"winograd": ("0", "1", "2", "3")}
+OPTIONS = {"winograd": ("3", "0", "1", "2")}
 IN_PROCESS = False
 TRAVELS = ("network.mnn", "counts.json")
 SECOND_HALF = True  # its Winograd convolutions suit decoders
