@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 # Before torch starts. Side by side, the tests' processes would have twice as many threads as there are cores, and those
 # wait by spinning; sessions and workers are given their threads in any case.
@@ -26,8 +27,8 @@ _LONGEST = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(_LONGEST)}
-    root = len(os.path.dirname(__file__)) + 1  # noqa: PTH120
-    items.sort(key=lambda item: places.get(str(item.path)[root:], len(places)))
+    here = f"{Path(__file__).parent}/"
+    items.sort(key=lambda item: places.get(str(item.path).removeprefix(here), len(places)))
 
 
 @pytest.fixture(autouse=True)

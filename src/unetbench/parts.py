@@ -45,12 +45,12 @@ class Part:
     @property
     def missing(self) -> tuple[str, ...]:
         """The third-party packages that the part needs and that are not installed."""
-        return tuple(package for package in self.constants.get("REQUIRES", ()) if not find_spec(package))
+        return _not_installed(self.constants.get("REQUIRES", ()))
 
     def missing_for(self, precision: str) -> tuple[str, ...]:
         """The same of what converting in a precision needs besides."""
         more = self.constants.get("REQUIRES_FOR", {}).get(precision, ())
-        return (*self.missing, *(package for package in more if not find_spec(package)))
+        return (*self.missing, *_not_installed(more))
 
     def module(self) -> ModuleType:
         """Import the part.
@@ -110,6 +110,10 @@ def environment(choice: Choice) -> dict[str, str]:
     for key, value in choice.options:
         found |= asked.get(key, {}).get(value, {})
     return found
+
+
+def _not_installed(packages: Sequence[str]) -> tuple[str, ...]:
+    return tuple(package for package in packages if not find_spec(package))
 
 
 def _fits(value: str, form: str) -> bool:

@@ -77,8 +77,8 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 def check(connection: sqlite3.Connection, path: Path) -> None:
     schema, application = pragma(connection, "user_version"), pragma(connection, "application_id")
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application != _APPLICATION and (tables or schema):
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if application != _APPLICATION and (names or schema):
         raise StoreError(
             f"{str(path)!r} is a database of another program: nothing was changed; give another --store FILE."
         )
@@ -88,8 +88,7 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
             "install a newer unetbench; nothing was changed."
         )
     # Read as of an older program, rows would be taken without their seals.
-    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if tables and (schema < 1 or (schema < SCHEMA and "block" in names)):
+    if names and (schema < 1 or (schema < SCHEMA and "block" in names)):
         raise StoreError(
             f"store {str(path)!r} is damaged (schema {schema} in its header is not that of its tables): "
             "`unetbench recover FILE NEW` saves what is whole."

@@ -119,9 +119,8 @@ class Race:
         if running and self._taken >= set(running):  # the round is over
             running = self._next_round(running)
         while not running and self._admit():
-            running = self._next_round(
-                self._running(), anew=True
-            )  # some may have been settled by an earlier run
+            # Some may have been settled by an earlier run.
+            running = self._next_round(self._running(), anew=True)
         if not running:
             self.cut_short = bool(self._waiting)
             return None
@@ -262,7 +261,7 @@ class Race:
         looks = [blocks for blocks, _ in self.preset.looks]
         if not any(count in looks or (anew and count >= looks[0]) for count in made.values()):
             return dict(made)
-        at_look = {group for group, count in made.items() if count >= looks[0]}
+        looked = {group for group, count in made.items() if count >= looks[0]}
         above = self.above()
         if above is None:
             return dict(made)  # nothing can be stated, so that nothing is settled
@@ -284,6 +283,6 @@ class Race:
             found = verdicts.pair(samples[a], samples[b], pairs=stated, looks=self.preset.looks)
             if not found.settled:
                 unsettled |= {a, b}
-        self._settled |= {(group, case) for group in at_look for case in group if case not in unsettled}
-        self._out |= {group for group in at_look if not self.staying(group)}
+        self._settled |= {(group, case) for group in looked for case in group if case not in unsettled}
+        self._out |= {group for group in looked if not self.staying(group)}
         return self._running()

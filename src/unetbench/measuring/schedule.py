@@ -76,7 +76,6 @@ class Sweep:
     observer: Observer
     clock: Callable[[], float] = time.monotonic
     halving: bool = False  # the slower half of a group leaves at each rung
-    case_limit_s: float | None = None  # that a case may take, where it is not the preset's
     memory_bytes: int = 1 << 62  # granted to all processes of a block
     _spent_s: dict[str, list[float]] = field(default_factory=dict)
     _null_turns: dict[int, list[Turn]] = field(default_factory=dict)  # of the session, by threads
@@ -174,7 +173,7 @@ class Sweep:
             return {case: self._stored(case, lost, number) for case, lost in lost_cases.items()}
         expected_s = race.expected_s(group)
         # Runs of half a minute have blocks longer than the limit of a process alone.
-        longest_s = max(self.case_limit_s or self.preset.case_limit_s, 2 * expected_s)
+        longest_s = max(self.preset.case_limit_s, 2 * expected_s)
         limit_s = min(longest_s, max(_LEAST_LIMIT_S, _LIMIT_FACTOR * expected_s))
         block = PairedBlock(
             cases=cases,

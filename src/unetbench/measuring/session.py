@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,8 @@ def run(
             command=list(plan.command),
             fresh=plan.fresh,
         )
-        start = worker_starter(work, plan.limit_s or plan.preset.case_limit_s)
+        preset = replace(plan.preset, case_limit_s=plan.limit_s or plan.preset.case_limit_s)
+        start = worker_starter(work, preset.case_limit_s)
         cases, finding = _runnable(plan, store, session.identifier, start)
         known = {result.key: result for result in store.results(session.identifier)}
         done = [known[case.key()] for case in cases if has_result(known.get(case.key()))]
@@ -77,7 +78,7 @@ def run(
                 cases=cases,
                 store=store,
                 session=session,
-                preset=plan.preset,
+                preset=preset,
                 images=images,
                 work=work,
                 cache=cache,
@@ -85,7 +86,6 @@ def run(
                 observer=watcher,
                 memory_bytes=machine.granted_memory_bytes(),
                 halving=plan.halving,
-                case_limit_s=plan.limit_s,
             )
             deadline = None if plan.budget_s is None else began + plan.budget_s
             settled = sweep.run(deadline)
@@ -195,13 +195,12 @@ def _work_folder(store: Path) -> Iterator[Path]:
 
 def installed(part: parts.Part, precision: str | None = None) -> None:
     """Raise BadInput, with what to install, where a part's packages are not there; those to convert in a precision too."""
-    if part.missing:
+    lacking, what, extra = part.missing, "", part.name
+    if not lacking and precision is not None:
+        lacking = part.missing_for(precision)
+        what, extra = f" for {precision}", ",".join(lacking)
+    if lacking:
         raise BadInput(
-            f"runtime {part.name} needs {', '.join(part.missing)}, which is not installed: "
-            f"install it with `uv pip install unetbench[{part.name}]`, or leave that recipe out."
-        )
-    if precision is not None and (lacking := part.missing_for(precision)):
-        raise BadInput(
-            f"runtime {part.name} needs {', '.join(lacking)} for {precision}, which is not installed: "
-            f"install it with `uv pip install unetbench[{','.join(lacking)}]`, or leave that recipe out."
+            f"runtime {part.name} needs {', '.join(lacking)}{what}, which is not installed: "
+            f"install it with `uv pip install unetbench[{extra}]`, or leave that recipe out."
         )

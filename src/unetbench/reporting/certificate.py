@@ -152,7 +152,7 @@ def _in_force(measurement: Measurement) -> Iterator[tuple[str, str]]:
     wall_ns = sum(measurement.run_ns)
     yield "", f"{measurement.cpu_ns / wall_ns:.2f} cores busy during its runs"
     found = moved(measurement.counters_before, measurement.counters_after)
-    unknown_names = [name for name, value in found.items() if value is None]
+    unknown_names = [name for name, end in measurement.counters_after.items() if end is None]
     known = (f"{name} {value}" for name, value in found.items() if value is not None)
     yield "counters", ", ".join(known) or "none shown"
     if unknown_names:

@@ -127,7 +127,7 @@ def _with_winners(ordered: Sequence[Row]) -> tuple[Row, ...]:
     """Mark in rows, fastest first, those of a network that nothing as exact or more so outruns."""
     left: dict[tuple[object, ...], int] = {}  # how many classes are more exact than any row so far
     marked = []
-    candidates = set(map(id, comparable(ordered)))
+    candidates = set(map(id, comparable(ordered)))  # of rows, whose keys may be of several sessions
     for row in ordered:
         if id(row) in candidates:
             place = MEASURED_CLASSES.index(row.measured_class)

@@ -46,13 +46,14 @@ def _class_lines(report: Report, measured_class: str, rows: Sequence[Row]) -> It
 
 def _time(row: Row) -> str:
     low, high = row.interval_low_ms, row.interval_high_ms
-    interval = f" ({low:.4g}–{high:.4g})" if low is not None and high is not None else ""
-    if not interval:
-        interval = ", alone" if row.blocks is None else f", {row.blocks} blocks without an interval"
+    if low is not None and high is not None:
+        sure = f" ({low:.4g}–{high:.4g})"
+    else:
+        sure = ", alone" if row.blocks is None else f", {row.blocks} blocks without an interval"
     faster = "" if row.speedup is None else f", {row.speedup:.3g} × torch_eager/fp32"
     if row.speedup_low is not None and row.speedup_high is not None:
         faster += f" ({row.speedup_low:.3g}–{row.speedup_high:.3g})"
-    return f"{row.median_ms:.4g} ms{interval}{faster}"
+    return f"{row.median_ms:.4g} ms{sure}{faster}"
 
 
 def _tied(report: Report, winner: Row, row: Row) -> bool:
