@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 from random import Random
 
 import pytest
@@ -11,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unetbench import adjusting, quiet
-from unetbench.records import Turn
-from unetbench.samples import Sample
-from unetbench.verdicts import DIFFERENT, log_ratios, pair, steady
+from unetbench.records import ROUNDS, Turn
+from unetbench.samples import Sample, together
+from unetbench.verdicts import DIFFERENT, Pair, log_ratios, pair, steady
 
 CANARIES = (1e6, 0.5e6)
 BUSY = (
@@ -50,10 +52,26 @@ def _level(blocks: dict[int, list[Turn]]) -> quiet.Level:
     return level
 
 
+def _alone(blocks: dict[int, list[Turn]], level: quiet.Level | None = None) -> Mapping[int, float]:
+    """What a case's blocks say with no other beside."""
+    points = adjusting.points(blocks, level or _level(blocks))
+    common = adjusting.common([points])
+    assert common is not None
+    adjusted = adjusting.adjusted(points, common)
+    assert adjusted.unlike == 0.0
+    return adjusted.values
+
+
+def _pair(
+    first: dict[int, list[Turn]], second: dict[int, list[Turn]], above: quiet.Above = (0.0, 0.0)
+) -> Pair:
+    return pair(*together({1: first, 2: second}, above).values())
+
+
 @given(cache=st.floats(0.0, 1.5), memory=st.floats(0.0, 0.3), seed=st.integers(0, 20))
 def test_known_slopes_are_taken_off(cache: float, memory: float, seed: int) -> None:
     blocks = _blocks(seed, slopes=(cache, memory))
-    values = adjusting.pseudo_values(blocks, _level(blocks))
+    values = _alone(blocks)
     mean_ms = math.exp(sum(values.values()) / len(values)) / 1e6
     # Calm is what the quietest turns were, not silence: that much of the neighbours stays.
     assert mean_ms == pytest.approx(100.0, rel=0.015 + 0.03 * cache + 0.25 * memory)
@@ -62,7 +80,7 @@ def test_known_slopes_are_taken_off(cache: float, memory: float, seed: int) -> N
 def test_silent_canaries_change_nothing() -> None:
     turn = Turn(order=0, before_ns=(1000, 1000), after_ns=(1000, 1000), run_ns=(5, 6, 7))
     blocks = {number: [turn] * 6 for number in (1, 2, 3)}
-    values = adjusting.pseudo_values(blocks, _level(blocks))
+    values = _alone(blocks)
     assert values == pytest.approx(dict.fromkeys((1, 2, 3), math.log(6)))
 
 
@@ -86,11 +104,11 @@ def test_what_says_nothing_is_left_out(kind: str) -> None:
             Turn(order=0, before_ns=loud, after_ns=loud, run_ns=turn.run_ns, counters=counters)
             for turn in blocks[3]
         ]
-    assert set(adjusting.pseudo_values(blocks, level)) == {1, 2}
+    assert set(_alone(blocks, level)) == {1, 2}
 
 
 def test_a_machine_that_is_never_quiet_still_tells_large_differences() -> None:
-    first, second = Sample(_blocks(1)), Sample(_blocks(2, middle_ms=115.0))
+    first, second = together({1: _blocks(1), 2: _blocks(2, middle_ms=115.0)}).values()
     said = pair(first, second)
     assert said.adjusted
     assert said.verdict == "faster"
@@ -107,6 +125,68 @@ def test_a_machine_that_is_never_quiet_still_tells_large_differences() -> None:
     assert time.low_ms < 115.0 < time.high_ms
 
 
+def _width(said: Pair) -> float:
+    assert said.low is not None and said.high is not None
+    return math.log(said.high / said.low)
+
+
+def test_cases_that_feel_neighbours_alike_share_their_slopes() -> None:
+    """Slopes from a few noisy turns are mostly noise: what is common to all cases is known better."""
+    made = {seed: _blocks(seed, noise=0.15) for seed in range(6)}
+    samples = together(made)
+    narrower = wider = 0.0
+    for first, second in combinations(made, 2):
+        shared, own = pair(samples[first], samples[second]), pair(Sample(made[first]), Sample(made[second]))
+        assert shared.low is not None and shared.high is not None
+        assert shared.low < 1.0 < shared.high
+        narrower, wider = narrower + _width(shared), wider + _width(own)
+    assert narrower < 0.8 * wider
+
+
+def test_a_case_that_feels_neighbours_otherwise_keeps_its_own_slopes() -> None:
+    for slopes in ((0.5, 0.4), (1.0, 0.1), (0.0, 0.0)):
+        first, second = together({1: _blocks(1), 2: _blocks(2, middle_ms=110.0, slopes=slopes)}).values()
+        said = pair(first, second)
+        assert said.ratio == pytest.approx(1.1, rel=0.02)
+        assert said.low is not None and said.high is not None
+        assert said.low < 1.1 < said.high
+
+
+def test_the_mark_that_a_case_leaves_on_the_canary_after_it_is_no_neighbour() -> None:
+    first, second = _blocks(1, noise=0.01), _blocks(2, noise=0.01)
+    marked = {
+        number: [replace(turn, after_ns=tuple(round(1.08 * ns) for ns in turn.after_ns)) for turn in turns]
+        for number, turns in second.items()
+    }
+    plain, other = _pair(first, second), _pair(first, marked)  # type: ignore[arg-type]
+    assert plain.ratio == pytest.approx(other.ratio, rel=1e-3)
+
+
+def test_what_a_look_says_knows_nothing_of_later_rounds() -> None:
+    """Not of the others' blocks either: what was said stays said while they go on."""
+    made = {seed: _blocks(seed, count=20, noise=0.05) for seed in (1, 2, 3)}
+    early = {seed: {number: blocks[number] for number in range(1, 9)} for seed, blocks in made.items()}
+    first, second, _ = together(early).values()
+    again = together({1: early[1], 2: early[2], 3: made[3]})
+    assert pair(first, second) == pair(again[1], again[2])
+    assert steady(first) == steady(again[1])
+
+
+def test_rounds_of_different_groups_are_one() -> None:
+    """Their block numbers begin after 0, 1000, 2000 …"""
+    made = {seed: _blocks(seed, noise=0.05) for seed in (1, 2)}
+    apart = {1: made[1], 2: {number + ROUNDS: turns for number, turns in made[2].items()}}
+    assert _pair(made[1], made[2]) == _pair(apart[1], apart[2])
+
+
+@given(further=st.lists(st.floats(-1.0, 1.0), min_size=2, max_size=20), unlike=st.floats(0.0, 0.2))
+def test_own_slopes_are_believed_as_far_as_they_are_no_noise(further: list[float], unlike: float) -> None:
+    share = adjusting._believed(further, unlike)
+    assert 0.0 <= share <= 1.0
+    assert adjusting._believed([0.5 * each for each in further], unlike) >= share - 1e-9
+    assert adjusting._believed(further, unlike + 0.1) >= share
+
+
 def test_a_session_above_the_record_is_brought_down_to_it() -> None:
     """Neighbours that never leave, and what two cases feel of them: their ratio is that of the record."""
     above = (0.0, 0.3)
@@ -114,8 +194,7 @@ def test_a_session_above_the_record_is_brought_down_to_it() -> None:
     record = tuple(CANARIES) * 2
     assert quiet.Levels(level, record).above == pytest.approx(above)
     first, second = _blocks(1, slopes=(0.0, 0.1)), _blocks(2, slopes=(0.0, 0.3))
-    here = pair(Sample(first), Sample(second))
-    there = pair(Sample(first, above), Sample(second, above))
+    here, there = _pair(first, second), _pair(first, second, above)
     assert here.ratio is not None and there.ratio is not None
     assert math.log(here.ratio / there.ratio) == pytest.approx(0.3 * 0.2, rel=0.1)
     assert there.adjusted
@@ -126,7 +205,7 @@ def test_of_a_slower_clock_nothing_or_all_is_felt() -> None:
     first, second = _blocks(1), _blocks(2)
     far = 0.07
     here, there = (
-        log_ratios(Sample(first, above), Sample(second, above)) for above in ((0.0, 0.0), (far, 0.0))
+        log_ratios(*together({1: first, 2: second}, above).values()) for above in ((0.0, 0.0), (far, 0.0))
     )
     assert there.values == here.values, "nothing is taken off for it"
     assert there.doubt == pytest.approx(here.doubt + far)
@@ -140,27 +219,27 @@ def test_of_neighbours_that_stay_for_whole_blocks_nothing_is_known() -> None:
         for number, turns in blocks.items()
         for loud in [(round(CANARIES[0]), round(CANARIES[1] * (1.0 if number % 2 else 1.5)))]
     }
-    assert adjusting.pseudo_values(staying, _level(staying)) == {}
+    assert _alone(staying) == {}
     near = {
         number: [
             replace(turn, before_ns=(1_000_000, 500_000), after_ns=(1_000_000, 500_000)) for turn in turns
         ]
         for number, turns in blocks.items()
     }
-    assert set(adjusting.pseudo_values(near, _level(near))) == set(blocks)
+    assert set(_alone(near)) == set(blocks)
 
 
 def test_above_the_record_quiet_runs_are_not_enough() -> None:
     turn = Turn(order=0, before_ns=(1000, 1000), after_ns=(1000, 1000), run_ns=(100, 100, 100))
     blocks = {number: [turn] * 8 for number in range(1, 9)}
-    assert pair(Sample(blocks), Sample(blocks)).ratio == 1.0
-    said = pair(Sample(blocks, (0.0, 0.1)), Sample(blocks, (0.0, 0.1)))
+    assert _pair(blocks, blocks).ratio == 1.0
+    said = _pair(blocks, blocks, (0.0, 0.1))
     assert said.ratio is None, "where canaries never move nothing tells what the case would take"
     assert said.state == "too few quiet blocks"
     one = {1: [turn] * 8}
     assert steady(Sample(one)) is not None
     assert steady(Sample(one, (0.0, 0.1))) is None, "one block tells no slope"
-    assert pair(Sample(one, (0.0, 0.1)), Sample(one, (0.0, 0.1))).ratio is None
+    assert _pair(one, one, (0.0, 0.1)).ratio is None
 
 
 def test_where_quiet_runs_are_enough_they_alone_count() -> None:
@@ -168,4 +247,4 @@ def test_where_quiet_runs_are_enough_they_alone_count() -> None:
         number: [Turn(order=0, before_ns=(1000, 1000), after_ns=(1000, 1000), run_ns=(100, 100, 100))] * 8
         for number in range(1, 9)
     }
-    assert not pair(Sample(blocks), Sample(blocks)).adjusted
+    assert not _pair(blocks, blocks).adjusted

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from unetbench import advisor
 from unetbench.advisor import Candidate, Latency, advice, constraints, ranking, told_apart
 from unetbench.quality import Quality
-from unetbench.reporting.rows import Row
+from unetbench.reporting.row import Row
 from unetbench.reporting.standing import NONE, Standing, Standings
 from unetbench.verdicts import Pair, Steady
 

@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import combinations
@@ -28,9 +28,11 @@ from unetbench import adjusting, quiet
 from unetbench.measuring import block, canary
 from unetbench.measuring.canary import Canary
 from unetbench.measuring.launch import ProcessWorker
-from unetbench.records import Result, Turn
-from unetbench.samples import LEAST_BLOCKS, LEAST_RUNS
+from unetbench.records import ROUNDS, Result, Turn
+from unetbench.reporting.standing import sampled
+from unetbench.samples import LEAST_BLOCKS, LEAST_RUNS, Sample, together
 from unetbench.store import reading
+from unetbench.verdicts import look_at
 
 _BEGIN, _END = "<!-- canaries: begin (benchmarks/selftest) -->", "<!-- canaries: end -->"
 _FACTORS = (1.02, 1.05, 1.10, 1.20, 1.30, math.inf)
@@ -60,7 +62,8 @@ def main() -> None:
                 *_correlations(pairs),
                 "",
             ]
-            lines.append(f"By the turns of {len(pairs)} pairs, {_where(store)}.")
+            lines += [f"By the turns of {len(pairs)} pairs, {_where(store)}.", ""]
+        lines += _twice(store)
     print("\n".join(lines))
     write_between(DOCS / "measuring.md", _BEGIN, _END, lines)
 
@@ -219,7 +222,7 @@ def _by_turns(pairs: list[tuple[Blocks, Blocks]]) -> Iterator[str]:
         ]
         spreads: tuple[list[float], list[float]] = ([], [])
         for pair in cut:
-            calm = [_at_quiet_level(each) for each in pair]
+            calm = [_at_quiet_level(sample) for sample in together(dict(enumerate(pair))).values()]
             common = sorted(calm[0].keys() & calm[1].keys())
             logs = (
                 _log_ratios(pair, lambda turns, _: float(median(_runs(turns)))),
@@ -231,9 +234,100 @@ def _by_turns(pairs: list[tuple[Blocks, Blocks]]) -> Iterator[str]:
         yield f"| {count} | {' | '.join(told)} |"
 
 
-def _at_quiet_level(blocks: Blocks) -> Mapping[int, float]:
-    level = quiet.level(turn for turns in blocks.values() for turn in turns)
-    return adjusting.pseudo_values(blocks, level) if level else {}
+def _at_quiet_level(sample: Sample) -> Mapping[int, float]:
+    numbers = tuple(sample.by_round().values())
+    seen = sample.seen(numbers)
+    return sample.adjusted(numbers, seen).values if seen else {}
+
+
+_Estimates = dict[tuple[str, str], tuple[float, float]]  # of a pair: its log ratio and the standard error
+
+
+def _twice(path: Path) -> Iterator[str]:
+    """Which way to the quiet level gives the same ratios in a second session? By the two latest of a store."""
+    with reading(path) as store:
+        measured = [(session, store.results(session.identifier)) for session in store.sessions()]
+    paired = [each for each in measured if any(result.blocks for result in each[1])]
+    if len(paired) < 2 or paired[-1][0].machine != paired[-2][0].machine:
+        return
+    sessions = [results for _, results in paired[-2:]]
+    believed = adjusting._believed
+    ways = {
+        "none: all runs as they are": believed,
+        "slopes of each case's own turns": lambda *_: 1.0,
+        "slopes common to all cases": lambda *_: 0.0,
+        "common, and its own as far as they are no noise (used)": believed,
+    }
+    yield "| what is taken off | standard error of a pair | difference of both sessions | over that of their errors |"
+    yield "|---|---:|---:|---:|"
+    for name, share in ways.items():
+        adjusting._believed = share
+        first, second = (_estimates(results, plain=name.startswith("none")) for results in sessions)
+        adjusting._believed = believed
+        both = [(first[key], second[key]) for key in first if key in second]
+        apart = [a[0] - b[0] for a, b in both]
+        expected = [math.hypot(a[1], b[1]) for a, b in both]
+        errors = median(each[1] for told in both for each in told)
+        yield (
+            f"| {name} | {errors:.2%} | {_rms(apart):.2%} | "
+            f"{_rms([d / e for d, e in zip(apart, expected, strict=True)]):.2f} |"
+        )
+    yield ""
+    yield (
+        f"{len(both)} pairs that two sessions measured, {_where(path)}; root mean squares, the error by the median. "
+        f"{_slopes_of(sessions)}"
+    )
+    yield ""
+
+
+def _estimates(results: Sequence[Result], *, plain: bool) -> _Estimates:
+    found = {}
+    samples = sampled(results, {})
+    values = {key: _values(sample, plain) for key, sample in samples.items()}
+    for a, b in combinations(sorted(samples), 2):
+        logs = [values[b][number] - values[a][number] for number in values[a].keys() & values[b].keys()]
+        if len(logs) >= LEAST_BLOCKS:
+            found[a, b] = fmean(logs), stdev(logs) / math.sqrt(len(logs))
+    return found
+
+
+def _values(sample: Sample, plain: bool) -> dict[int, float]:
+    """The log time of each round, up to the last look."""
+    numbers = tuple(sample.by_round().values())
+    numbers = numbers[: look[0]] if (look := look_at(len(numbers))) else numbers
+    seen = sample.seen(numbers)
+    if seen is None:
+        return {}
+    of = seen.every_log if plain else sample.adjusted(numbers, seen).values
+    return {number % ROUNDS: value for number, value in of.items()}
+
+
+def _slopes_of(sessions: Sequence[Sequence[Result]]) -> str:
+    """What the sessions' slopes are, and how far cases differ in them as both sessions agree on."""
+    common, own = [], []
+    for results in sessions:
+        points = {}
+        for key, sample in sampled(results, {}).items():
+            numbers = tuple(sample.by_round().values())
+            if seen := sample.seen(numbers):
+                points[key] = sample.points(numbers, seen)
+        alone = {key: adjusting.common([each]) for key, each in points.items()}
+        all_ = adjusting.common(points.values())
+        common.append(all_.slopes(None) if all_ else (0.0, 0.0))
+        own.append({key: each.slopes(None) for key, each in alone.items() if each})
+    kernels = []
+    for kernel in (0, 1):
+        apart = [[own[k][key][kernel] - common[k][kernel] for key in own[0] if key in own[1]] for k in (0, 1)]
+        together = fmean(a * b for a, b in zip(*apart, strict=True))
+        kernels.append(
+            f"{common[0][kernel]:.2f}, then {common[1][kernel]:.2f} ({_rms(apart[0]):.2f} and {_rms(apart[1]):.2f} from case "
+            f"to case, {math.sqrt(max(0.0, together)):.2f} of it alike in both)"
+        )
+    return f"Slopes in cache {kernels[0]}; in memory {kernels[1]}."
+
+
+def _rms(values: Sequence[float]) -> float:
+    return math.sqrt(fmean(value**2 for value in values))
 
 
 def _correlations(pairs: list[tuple[Blocks, Blocks]]) -> Iterator[str]:

@@ -27,7 +27,7 @@ from unetbench.measuring.paired import PairedBlock
 from unetbench.measuring.preparing import Preparing
 from unetbench.measuring.preset import STANDARD
 from unetbench.records import Case, Measurement, Network, Recipe, Turn
-from unetbench.samples import Sample
+from unetbench.samples import together
 from unetbench.verdicts import LOOKS, Pair, pair
 
 _MINUTES = 10.0  # of one try
@@ -62,7 +62,7 @@ class Tries:
         for number in range(1, LOOKS[-1][0] + 1):
             self._block(turned, number, seed)
             if number in dict(LOOKS):
-                said = pair(*(Sample(turned[case]) for case in self.cases))
+                said = pair(*together(turned).values())
             spent = (time.monotonic() - began) / 60
             if said.settled or spent * (number + 1) / number > _MINUTES:
                 break

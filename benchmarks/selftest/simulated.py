@@ -26,6 +26,7 @@ class Machine:
     contention: float = 0.15  # spread of the neighbours' effect
     process: float = 0.007  # from process to process
     run: float = 0.03
+    turn: float = 0.0  # from turn to turn, as no canary feels it
     canary: float = 0.03
     turns: int = 12
     memory: tuple[float, float] = (0.0, 0.0)  # middle and spread of what the memory canary alone feels
@@ -44,6 +45,7 @@ class Simulated:
     offset: float = 1.0
     memory_sensitivity: float = 0.1  # to what the memory canary alone feels
     clock_sensitivity: float = 1.0  # less, where it waits for memory
+    stalls: float = 0.0  # spread from turn to turn of its own
 
 
 def block(random: Random, cases: list[Simulated], machine: Machine) -> list[list[Turn]]:
@@ -65,7 +67,8 @@ def block(random: Random, cases: list[Simulated], machine: Machine) -> list[list
             memory = max(0.0, machine.memory[0] + machine.memory[1] * memory_state) + staying
             middle = math.log(RUN_NS * case.ratio) + process[place]
             middle += case.sensitivity * load + case.memory_sensitivity * memory
-            middle += case.clock_sensitivity * machine.clock
+            middle += case.clock_sensitivity * machine.clock + random.gauss(0.0, machine.turn)
+            middle += random.gauss(0.0, case.stalls)
             runs = tuple(round(math.exp(middle + random.gauss(0.0, machine.run))) for _ in range(_RUNS))
             taken[place].append(
                 Turn(

@@ -23,7 +23,7 @@ from unetbench.measuring.launch import ProcessWorker
 from unetbench.measuring.paired import PairedBlock
 from unetbench.measuring.preset import Turns
 from unetbench.records import Case, Measurement, Network, Recipe, Turn
-from unetbench.samples import Sample
+from unetbench.samples import together
 from unetbench.verdicts import LOOKS, Pair, pair
 
 SHORT = Turns(
@@ -103,7 +103,7 @@ def raced(work: Mapping[str, Work], **options: object) -> tuple[Pair, int]:
     taken: Taken = {name: {} for name in work}
     for count, _ in LOOKS:
         blocks(work, count, taken=taken, **options)  # type: ignore[arg-type]
-        said = pair(*(Sample(made) for made in taken.values()))
+        said = pair(*together(taken).values())
         if said.settled:
             break
     return said, count

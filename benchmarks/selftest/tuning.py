@@ -21,7 +21,7 @@ from unetbench.measuring import halving, session
 from unetbench.measuring.preset import TUNE
 from unetbench.records import REFERENCE, Case, Measurement, Result, Turn
 from unetbench.reporting import live
-from unetbench.samples import Sample
+from unetbench.samples import Sample, together
 from unetbench.suite import Suite
 
 _START_S = 0.5  # of a process, before it loads: no record of it is kept
@@ -64,8 +64,8 @@ def _judged(encoder: str, size: str, results: Mapping[Case, Result]) -> list[Fig
     whole = {case: blocks for case, blocks in turned.items() if max(blocks) == last}
     quiet_ms = {
         case: steady.median_ms
-        for case, blocks in whole.items()
-        if (steady := verdicts.steady(Sample(blocks), TUNE.looks)) is not None
+        for case, sample in together(whole).items()
+        if (steady := verdicts.steady(sample, TUNE.looks)) is not None
     }
     finalists, seconds = _halved(results, whole)
     everything_s = sum(_block_s(results[case], number) for case in whole for number in whole[case])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from unetbench.quality import Quality
-from unetbench.reporting.rows import Row
+from unetbench.reporting.row import Row
 from unetbench.reporting.standing import Standings
 
 _WEIGHT_BYTES = 4  # of a parameter in a checkpoint, where no weights are in the files of a runtime

@@ -6,20 +6,20 @@ Standard library only. What is computed is kept: a table compares each case with
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median, stdev
+from typing import TypeVar
 
 from unetbench import adjusting, quiet, student_t
-from unetbench.records import Turn
+from unetbench.records import ROUNDS, Turn
 
 LEAST_RUNS = 5  # quiet runs that a block's median needs
 LEAST_BLOCKS = 6  # usable blocks that an interval needs
 _DRIFT = 0.005  # a leading part that differs by less is no warm-up worth dropping
 _DRIFT_ALPHA = 0.001
-ROUNDS = (
-    1000  # a block's number modulo this is its round: those of a session's groups begin after 0, 1000, 2000 …
-)
+_Rounds = frozenset[int]
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,10 @@ class Sample:
 
     blocks: Mapping[int, Sequence[Turn]]
     above: quiet.Above = quiet.AT_RECORD  # how far their session's quiet level lies above that on record
+    # All that were measured with it, itself among them; None: it alone.
+    beside: Beside | None = field(default=None, repr=False, compare=False)
     _seen: dict[tuple[tuple[int, ...], int], Seen | None] = field(default_factory=dict)
-    _adjusted: dict[tuple[tuple[int, ...], int], dict[int, float]] = field(default_factory=dict)
+    _adjusted: dict[tuple[tuple[int, ...], int], adjusting.Adjusted] = field(default_factory=dict)
 
     def seen(self, numbers: tuple[int, ...], dropped: int | None = None) -> Seen | None:
         """Return what those blocks say, without so many leading turns; as many as needed where None."""
@@ -49,17 +51,60 @@ class Sample:
             self._seen[key] = _seen({number: self.blocks[number] for number in numbers}, dropped)
         return self._seen[key]
 
-    def adjusted(self, numbers: tuple[int, ...], seen: Seen) -> dict[int, float]:
-        """Return those blocks' log times brought to the quiet level by their canaries (`adjusting`)."""
+    def adjusted(self, numbers: tuple[int, ...], seen: Seen) -> adjusting.Adjusted:
+        """Return those blocks' log times brought to the quiet level by their canaries (`adjusting`).
+
+        What was measured with them counts as far as the same rounds.
+        """
         key = (numbers, seen.dropped)
         if key not in self._adjusted:
-            kept = {number: self.blocks[number][seen.dropped :] for number in numbers}
-            self._adjusted[key] = adjusting.pseudo_values(kept, seen.level, self.above)
+            points = self.points(numbers, seen)
+            beside = self.beside or Beside([self])
+            common = beside.common(frozenset(number % ROUNDS for number in numbers))
+            self._adjusted[key] = (
+                adjusting.adjusted(points, common, self.above) if common else adjusting.NOTHING
+            )
         return self._adjusted[key]
+
+    def points(self, numbers: tuple[int, ...], seen: Seen) -> adjusting.Points:
+        """Return what the turns of those blocks tell of times and canaries."""
+        kept = {number: self.blocks[number][seen.dropped :] for number in numbers}
+        return adjusting.points(kept, seen.level)
 
     def by_round(self) -> dict[int, int]:
         """Return a block's number for each round; the first part's where a split group has several."""
-        return {number % ROUNDS: number for number in sorted(self.blocks, reverse=True)}
+        first = {number % ROUNDS: number for number in sorted(self.blocks, reverse=True)}
+        return dict(sorted(first.items()))
+
+
+@dataclass(slots=True)
+class Beside:
+    """The samples of one session that were measured with as many threads."""
+
+    samples: Sequence[Sample]
+    _common: dict[_Rounds, adjusting.Common | None] = field(default_factory=dict)
+
+    def common(self, rounds: _Rounds) -> adjusting.Common | None:
+        """Return what all of them tell of the canaries in those rounds."""
+        if rounds not in self._common:
+            self._common[rounds] = adjusting.common(self._points(rounds))
+        return self._common[rounds]
+
+    def _points(self, rounds: _Rounds) -> Iterator[adjusting.Points]:
+        for sample in self.samples:
+            numbers = tuple(sorted(number for number in sample.blocks if number % ROUNDS in rounds))
+            if seen := sample.seen(numbers):
+                yield sample.points(numbers, seen)
+
+
+def together(
+    blocks: Mapping[_Key, Mapping[int, Sequence[Turn]]], above: quiet.Above = quiet.AT_RECORD
+) -> dict[_Key, Sample]:
+    """Return the samples of one session that were measured with as many threads, by the same keys."""
+    beside = Beside([Sample(each, above) for each in blocks.values()])
+    for sample in beside.samples:
+        sample.beside = beside
+    return dict(zip(blocks, beside.samples, strict=True))
 
 
 def _seen(blocks: Mapping[int, Sequence[Turn]], dropped: int | None) -> Seen | None:

@@ -26,8 +26,8 @@ TARGET = 0.0125  # half-width, relative: then nothing more is gained by going on
 DIFFERENT = 0.01  # faster or slower: the whole interval lies beyond it
 EQUAL = 0.02  # the same: the whole interval lies within it
 AGREEMENT = 0.01  # of the gated estimate and of the regression on the canaries
-# Canaries feel the neighbours less than perfectly and no line is exact: of what adjusting moved a ratio, so much may
-# be wrong. And the calm level is known from the same turns: its noise, common to all blocks, adds a fifth to what
+# Canaries feel the neighbours less than perfectly and no line is exact: of what adjusting moved a time or a ratio, so
+# much may be wrong. And the calm level is known from the same turns: its noise, common to all blocks, adds a fifth to what
 # their spread shows. Both by simulation, benchmarks/selftest/coverage.py.
 MOVED_WRONGLY, CALM_NOISE = 0.2, 1.2
 POWER = 0.8  # at which the smallest difference that would be found is stated
@@ -82,6 +82,7 @@ class Logs:
     values: Sequence[float]
     moved: float | None = None  # by bringing all runs to the quiet level; None where they are quiet runs
     cache: float = 0.0  # how far their session's canary in cache lies above the record
+    unlike: float = 0.0  # by how much more or less neighbours may cost a case than was taken off
 
     @property
     def error(self) -> float:
@@ -91,12 +92,12 @@ class Logs:
 
     @property
     def doubt(self) -> float:
-        """How wrong their mean may be however many they are.
+        """How wrong their mean may be however many they are: no line is exact, and cases are not alike.
 
         Of what slows the canary in cache, a clock or neighbours there, a case feels between nothing and all of
         it, which no session can tell.
         """
-        return MOVED_WRONGLY * abs(self.moved or 0.0) + self.cache
+        return MOVED_WRONGLY * abs(self.moved or 0.0) + self.unlike + self.cache
 
     def half_width(self, alpha: float) -> float:
         """Half of the interval, the t interval over blocks and the doubt, that errs with that probability."""
@@ -166,13 +167,13 @@ def log_ratios(first: Sample, second: Sample, looks: Looks = LOOKS) -> Logs:
 
 def quiet_logs(sample: Sample, looks: Looks = LOOKS) -> Logs:
     """Return the log of each block's time on the quiet machine, up to the last look; none before the first."""
-    numbers = tuple(sorted(sample.blocks))
+    numbers = tuple(sample.by_round().values())
     look = look_at(len(numbers), looks)
     if not look:
         return Logs(())
     numbers = numbers[: look[0]]
     seen = sample.seen(numbers)
-    return _of_blocks(sample, _quiet_logs(sample, numbers, seen), seen) if seen else Logs(())
+    return _quiet_logs(sample, numbers, seen) if seen else Logs(())
 
 
 def unpaired(first: Logs, second: Logs, *, alpha: float) -> Pair:
@@ -195,14 +196,13 @@ def unpaired(first: Logs, second: Logs, *, alpha: float) -> Pair:
 
 def steady(sample: Sample, looks: Looks = LOOKS) -> Steady | None:
     """Return a case's time over its blocks up to the last look; None where none has enough quiet runs."""
-    numbers = tuple(sorted(sample.blocks))
+    numbers = tuple(sample.by_round().values())
     look = look_at(len(numbers), looks)
     numbers = numbers[: look[0]] if look else numbers
     seen = sample.seen(numbers)
-    by_block = _quiet_logs(sample, numbers, seen) if seen else {}
-    if seen is None or not by_block:
+    logs = _quiet_logs(sample, numbers, seen) if seen else Logs(())
+    if seen is None or not logs.values:
         return None
-    logs = _of_blocks(sample, by_block, seen)
     middle = fmean(logs.values)
     low = high = None
     if look is not None and len(logs.values) >= LEAST_BLOCKS:
@@ -222,24 +222,20 @@ def steady(sample: Sample, looks: Looks = LOOKS) -> Steady | None:
     )
 
 
-def _of_blocks(sample: Sample, by_block: Mapping[int, float], seen: Seen) -> Logs:
-    logs = tuple(by_block.values())
-    adjusted = by_block is not seen.quiet_log
-    moved = fmean(logs) - fmean(seen.every_log.values()) if adjusted else None
-    return Logs(logs, moved, cache=sample.above[0])
-
-
-def _quiet_logs(sample: Sample, numbers: tuple[int, ...], seen: Seen) -> Mapping[int, float]:
+def _quiet_logs(sample: Sample, numbers: tuple[int, ...], seen: Seen) -> Logs:
     """The medians of quiet runs, or, where too few blocks have them, of all runs brought to the quiet level.
 
     Those of a session above the record are as quiet as it was, which is not enough: it has the latter only.
     """
-    if any(sample.above):
-        return sample.adjusted(numbers, seen)
-    if len(seen.quiet_log) >= _gate_needs(len(numbers)):
-        return seen.quiet_log
+    quiet_runs = Logs(tuple(seen.quiet_log.values()))
+    if not any(sample.above) and len(quiet_runs.values) >= _gate_needs(len(numbers)):
+        return quiet_runs
     adjusted = sample.adjusted(numbers, seen)
-    return adjusted if len(adjusted) >= LEAST_BLOCKS else seen.quiet_log
+    values = tuple(adjusted.values.values())
+    if len(values) < LEAST_BLOCKS and not any(sample.above):
+        return quiet_runs
+    moved = fmean(values) - fmean(seen.every_log.values()) if values else None
+    return Logs(values, moved, cache=sample.above[0], unlike=adjusted.unlike)
 
 
 def _gate_needs(blocks: int) -> float:
@@ -310,9 +306,11 @@ def _logs(
     """
     numbers = tuple(n for n, _ in used), tuple(n for _, n in used)
     gated = _differences(a.quiet_log, b.quiet_log, used)
-    moved = _differences(first.adjusted(numbers[0], a), second.adjusted(numbers[1], b), used)
+    at_level = first.adjusted(numbers[0], a), second.adjusted(numbers[1], b)
+    moved = _differences(at_level[0].values, at_level[1].values, used)
     too_few = len(gated) < _gate_needs(len(used)) and len(moved) >= LEAST_BLOCKS
     if moved and (too_few or any(first.above)):
         every = fmean(_differences(a.every_log, b.every_log, used))
-        return Logs(moved, fmean(moved) - every, cache=first.above[0]), moved
+        unlike = math.hypot(*(each.unlike for each in at_level))
+        return Logs(moved, fmean(moved) - every, cache=first.above[0], unlike=unlike), moved
     return Logs(() if any(first.above) else gated), moved

@@ -13,7 +13,8 @@ from tests.samples import case, measurement
 from unetbench.records import Failure, Network, Result
 from unetbench.reporting import ablation
 from unetbench.reporting.charts import write_png
-from unetbench.reporting.rows import Row, rows
+from unetbench.reporting.row import Row
+from unetbench.reporting.rows import rows
 from unetbench.reporting.standing import Standings
 from unetbench.verdicts import Pair
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from unetbench.errors import BadInput, StoreError
 from unetbench.reporting.charts import HEIGHT_PX, WIDTH_PX, throughput_chart, write_png
 from unetbench.reporting.labels import text_width
-from unetbench.reporting.rows import Row
+from unetbench.reporting.row import Row
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 REFERENCE = "torch_eager/fp32"

@@ -17,7 +17,8 @@ from tests.samples import case, measurement
 from unetbench.errors import StoreError
 from unetbench.records import Result
 from unetbench.reporting.files import csv_text, markdown_text, write_text
-from unetbench.reporting.rows import Row, rows
+from unetbench.reporting.row import Row
+from unetbench.reporting.rows import rows
 
 (ROW,) = rows([Result(case=case(), session=1, measurements=(measurement(1234.56789),))])
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.samples import MS, case, measurement
 from unetbench.records import Case, Failure, Measurement, Network, Result
-from unetbench.reporting.rows import Row, fastest_per_network, rows
+from unetbench.reporting.row import Row
+from unetbench.reporting.rows import fastest_per_network, rows
 from unetbench.reporting.standing import Standing, Standings
 from unetbench.verdicts import Steady
 
@@ -253,3 +254,25 @@ def test_a_time_of_a_process_alone_wins_nothing_beside_times_of_blocks() -> None
     table = rows(results, _in_blocks(slow, 90.0))
     assert {row.recipe: row.winner for row in table} == {"openvino/fp32": "exact", "mnn/fp32": ""}
     assert [row.recipe for row in fastest_per_network(table)] == ["openvino/fp32"]
+
+
+@pytest.mark.parametrize(("in_blocks_ms", "winner"), [(20.0, "mnn/fp32"), (120.0, "torch_eager/fp32")])
+def test_blocks_too_few_for_an_interval_win_where_they_and_the_process_alone_agree(
+    in_blocks_ms: float, winner: str
+) -> None:
+    """A form five times as fast is no loser because its blocks were not quiet enough for an interval."""
+    slow, fast = case(), case(recipe="mnn/fp32")
+    said = _in_blocks(slow, 100.0)
+    few = Steady(
+        median_ms=in_blocks_ms,
+        low_ms=None,
+        high_ms=None,
+        blocks=5,
+        quiet_share=0.1,
+        dropped_turns=0,
+        unsteady=False,
+    )
+    said = Standings(cases={**said.cases, fast.key(): Standing(steady=few)})
+    table = rows([_result(slow, measurement(100)), _result(fast, measurement(20))], said)
+    assert [row.recipe for row in table if row.winner] == [winner]
+    assert [row.recipe for row in fastest_per_network(table)] == [winner]

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from tests.samples import case, measurement, parity
 from unetbench.records import REFERENCE, Failure, Network, Result
-from unetbench.reporting.rows import Row, rows
+from unetbench.reporting.row import Row
+from unetbench.reporting.rows import rows
 from unetbench.reporting.table import COLUMNS, milliseconds, shorter_encoders, shown_columns, terminal_table
 from unetbench.suite import encoder_tags
 

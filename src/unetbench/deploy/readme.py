@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from unetbench import parts
 from unetbench.deploy.manifest import INPUT, LOGITS, Manifest
 from unetbench.deploy.verify import agreement, time_text
-from unetbench.reporting.rows import rewrite_proof
+from unetbench.reporting.row import rewrite_proof
 
 _PAGE = """# {name}
 

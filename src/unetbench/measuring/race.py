@@ -16,8 +16,8 @@ from itertools import combinations
 from unetbench import quiet, verdicts
 from unetbench.keys import digest
 from unetbench.measuring.preset import Preset
-from unetbench.records import REFERENCE, Block, Case, Result, Turn
-from unetbench.samples import ROUNDS, Sample
+from unetbench.records import REFERENCE, ROUNDS, Block, Case, Result, Turn
+from unetbench.samples import together
 from unetbench.stats import summary
 
 _MEMORY_SHARE = 0.6  # of the memory granted, for all processes of a block
@@ -265,11 +265,9 @@ class Race:
         above = self.above()
         if above is None:
             return dict(made)  # nothing can be stated, so that nothing is settled
-        samples = {
-            case: Sample(self.turned[case], above)
-            for case in dict.fromkeys(case for group in self._racing for case in group)
-            if self.turned.get(case) and case not in self._lost
-        }
+        racing = dict.fromkeys(case for group in self._racing for case in group)
+        beside = together({case: turns for case, turns in self.turned.items() if turns}, above)
+        samples = {case: beside[case] for case in racing if case in beside and case not in self._lost}
         # Those that wait may still join the table, and those that left with blocks are in it: what is settled now must
         # stay so.
         everyone = {case for group in self.groups for case in group}

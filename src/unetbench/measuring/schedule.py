@@ -21,8 +21,7 @@ from unetbench.measuring.paired import CanaryReader, PairedBlock
 from unetbench.measuring.preparing import Preparing
 from unetbench.measuring.preset import Preset
 from unetbench.measuring.race import Group, Race, group_key, groups, offsets
-from unetbench.records import Case, Failure, Measurement, Result, Session, Turn
-from unetbench.samples import ROUNDS
+from unetbench.records import ROUNDS, Case, Failure, Measurement, Result, Session, Turn
 from unetbench.stats import disturbed
 from unetbench.store import Store
 

@@ -10,6 +10,7 @@ from unetbench.records.found import DENORMALS_SEEN as DENORMALS_SEEN
 from unetbench.records.found import HIGH_WATER_MARK as HIGH_WATER_MARK
 from unetbench.records.found import MARGIN_EDGES as MARGIN_EDGES
 from unetbench.records.found import MEASURED_CLASSES as MEASURED_CLASSES
+from unetbench.records.found import ROUNDS as ROUNDS
 from unetbench.records.found import Block as Block
 from unetbench.records.found import Failure as Failure
 from unetbench.records.found import Machine as Machine

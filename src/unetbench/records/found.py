@@ -15,6 +15,9 @@ from unetbench.records.asked import Case
 DENORMALS_SEEN = "denormals in its threads"
 HIGH_WATER_MARK = "VmHWM"  # the kernel's, of a process: what a peak of memory is as a rule
 MEASURED_CLASSES: Final = ("exact", "near", "approximate")  # the most exact first
+ROUNDS = (
+    1000  # a block's number modulo this is its round: those of a session's groups begin after 0, 1000, 2000 …
+)
 MARGIN_EDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of Parity.margins, in units of the error's RMS
 
 

@@ -11,7 +11,8 @@ from math import exp, fsum, log
 from typing import Any, Final
 
 from unetbench.records import REFERENCE, Recipe
-from unetbench.reporting.rows import Row, alone_ratio, comparable
+from unetbench.reporting.row import Row
+from unetbench.reporting.rows import alone_ratio, comparable
 from unetbench.reporting.standing import NONE, Standings
 from unetbench.reporting.table import milliseconds
 

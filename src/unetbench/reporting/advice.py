@@ -14,7 +14,7 @@ from unetbench.quality import SAME_ACCURACY
 from unetbench.quality import Source as QualitySource
 from unetbench.records import Machine, Result, Session
 from unetbench.reporting.page import Source, source
-from unetbench.reporting.rows import Row
+from unetbench.reporting.row import Row
 from unetbench.reporting.table import milliseconds
 from unetbench.store import reading
 from unetbench.suite import parse_size

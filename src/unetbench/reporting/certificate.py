@@ -8,7 +8,7 @@ from itertools import pairwise
 from unetbench.errors import BadInput, unknown
 from unetbench.records import HIGH_WATER_MARK, MARGIN_EDGES, Measurement, Result, Session
 from unetbench.reporting.attribution import NOTHING, Limits, machine_lines, section_lines
-from unetbench.reporting.rows import Row, rewrite_proof
+from unetbench.reporting.row import Row, rewrite_proof
 from unetbench.reporting.table import milliseconds
 from unetbench.stats import moved
 

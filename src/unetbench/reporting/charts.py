@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from unetbench.errors import BadInput, StoreError
 from unetbench.records import REFERENCE
 from unetbench.reporting.labels import Box, Target, place_labels, text_width
-from unetbench.reporting.rows import Row, fastest_per_network
+from unetbench.reporting.row import Row
+from unetbench.reporting.rows import fastest_per_network
 
 if TYPE_CHECKING:
     import altair as alt

@@ -15,7 +15,7 @@ from unetbench import quiet, verdicts
 from unetbench.errors import BadInput
 from unetbench.levels import levels
 from unetbench.records import REFERENCE, Case, Recipe, Result, Session
-from unetbench.reporting.standing import too_loud
+from unetbench.reporting.standing import sampled, too_loud
 from unetbench.samples import LEAST_BLOCKS, Sample
 from unetbench.store import reading
 
@@ -66,11 +66,9 @@ class Side:
     @property
     def samples(self) -> dict[Case, Sample]:
         """The blocks of each case that is steady."""
-        found = {
-            result.case: Sample(result.turns, self.above(result.case) or quiet.AT_RECORD)
-            for result in self.results
-            if result.failure is None and result.blocks
-        }
+        above = {result.case.threads: self.above(result.case) for result in self.results}
+        by_key = sampled(self.results, above)
+        found = {result.case: by_key[result.key] for result in self.results if result.key in by_key}
         times = {case: verdicts.steady(sample, self.looks) for case, sample in found.items()}
         return {case: sample for case, sample in found.items() if (time := times[case]) and not time.unsteady}
 

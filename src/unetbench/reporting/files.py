@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from unetbench.errors import MissingPackage, StoreError
-from unetbench.reporting.rows import Row
+from unetbench.reporting.row import Row
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t")  # a spreadsheet would execute such a cell
 _SIGNIFICANT = 6  # digits kept in the CSV; more would be noise

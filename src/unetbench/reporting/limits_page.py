@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from unetbench.reporting.attribution import UNTOLD, Attribution, Limits, names, session_lines
 from unetbench.reporting.files import markdown_text
-from unetbench.reporting.rows import Row
+from unetbench.reporting.row import Row
 from unetbench.reporting.table import milliseconds, shorter_encoders
 
 _NOTES: Final = (

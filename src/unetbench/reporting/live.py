@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from unetbench.records import Case, Result
-from unetbench.reporting.rows import Row, rows
+from unetbench.reporting.row import Row
+from unetbench.reporting.rows import rows
 from unetbench.reporting.table import milliseconds, terminal_table
 
 _TITLE = "Fastest so far (no verdicts while it runs)"

@@ -14,7 +14,8 @@ from unetbench.records import DENORMALS_SEEN, HIGH_WATER_MARK, Result, Session
 from unetbench.reporting import ablation, attribution, files, limits_page
 from unetbench.reporting import certificate as certificates
 from unetbench.reporting.attribution import NOTHING, Limits
-from unetbench.reporting.rows import Row, rows, winners
+from unetbench.reporting.row import Row
+from unetbench.reporting.rows import rows, winners
 from unetbench.reporting.standing import NONE, Aboves, Standings, of_session
 from unetbench.reporting.table import several_recipes, shown_columns
 from unetbench.store import Store

@@ -1,86 +1,14 @@
-"""Results to table rows: every derived figure that a report shows is computed here, once."""
+"""Results to table rows: what blocks say of them, speed-ups against the reference, winners."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-import msgspec
 from msgspec.structs import replace
 
-from unetbench.records import MEASURED_CLASSES, REFERENCE, Case, Measurement, Result, RewriteReport
+from unetbench.records import MEASURED_CLASSES, REFERENCE, Result
+from unetbench.reporting.row import Row, of_result
 from unetbench.reporting.standing import NONE, Standing, Standings
-from unetbench.stats import NS_PER_MS, disturbed, summary
-
-
-# A dataclass takes ten times as long to replace.
-class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One case as a report shows it; None where the case gave no such figure."""
-
-    encoder: str
-    decoder: str
-    recipe: str
-    size: str
-    batch: int
-    classes: int
-    threads: int
-    status: str  # "ok", "not quiet", "unsteady", or the kind of the failure
-    reason: str = ""
-    parameters_m: float | None = None
-    encoder_parameters_m: float | None = None
-    decoder_parameters_m: float | None = None  # all but the encoder's: the head is among them
-    decoder_share: float | None = None  # of the parameters
-    gflop: float | None = None
-    median_ms: float | None = None
-    low_ms: float | None = None
-    high_ms: float | None = None
-    end_to_end_ms: float | None = None
-    images_per_s: float | None = None
-    peak_mb: float | None = None
-    speedup: float | None = None
-    images_per_s_per_m: float | None = None
-    runs: int | None = None
-    measured_class: str = ""
-    relative_error: float | None = None
-    agreement: float | None = None
-    waiting_share: float | None = None
-    rewrites: str = ""  # what those that fired did: the proof that they did
-    first_run_s: float | None = None
-    load_s: float | None = None  # build + rewrite + prepare + first run
-    peak_load_mb: float | None = None
-    rank: str = ""  # from verdicts only: 3, or 2–4 where rows are tied
-    blocks: int | None = None  # usable paired blocks; None where there are none
-    interval_low_ms: float | None = None  # 99 %, over blocks
-    interval_high_ms: float | None = None
-    verdict: str = ""  # against the reference: faster, slower, the same, not decided
-    speedup_low: float | None = None  # at the confidence that all stated pairs share
-    speedup_high: float | None = None
-    speedup_ungated: float | None = None  # from every run, the disturbed ones too
-    detectable: float | None = None  # the relative difference to the reference found 4 times in 5
-    quiet_share: float | None = None
-    adjusted: bool | None = None  # not by the gate: all runs, brought to the quiet level by their canaries
-    import_s: float | None = None
-    cold_s: float | None = None  # import, build, rewrite, compile with empty caches, first run
-    pays_after_images: float | None = None  # from which its preparation is repaid, against the reference
-    artifact_mb: float | None = None
-    alone_ms: float | None = None  # median of the process alone; None where others disturbed it
-    winner: str = ""  # the measured class, where no row of its network as exact or more so is faster
-    session: int = 0
-    case: str = ""
-
-    @property
-    def network(self) -> str:
-        """The network in one word: a reference without an encoder has no decoder either."""
-        return f"{self.encoder}/{self.decoder}" if self.decoder else self.encoder
-
-    @property
-    def bare_encoder(self) -> str:
-        """The encoder without the name of its training; a whole network has none."""
-        return self.encoder.partition(".")[0] if self.decoder else self.encoder
-
-    @property
-    def short_network(self) -> str:
-        """The network without the tag of a training and the usual decoder."""
-        return self.bare_encoder if self.decoder in ("", "unet") else f"{self.bare_encoder}/{self.decoder}"
 
 
 def rows(results: Iterable[Result], said: Standings = NONE) -> tuple[Row, ...]:
@@ -92,7 +20,7 @@ def rows(results: Iterable[Result], said: Standings = NONE) -> tuple[Row, ...]:
     standing = said.cases
     found = []
     for result in results:
-        row = _row(result)
+        row = of_result(result)
         # Where blocks say a time, it is none of the process alone's that others disturbed that one.
         if row.status in ("ok", "not quiet") and row.case in standing:
             row = _with_blocks(row, standing[row.case])
@@ -110,33 +38,46 @@ def rows(results: Iterable[Result], said: Standings = NONE) -> tuple[Row, ...]:
 def comparable(table: Iterable[Row]) -> list[Row]:
     """Return of each network's rows those with the surest kind of time that any of them has.
 
-    Those are blocks with an interval, else blocks, else processes alone: one kind is no match for another.
+    Those are blocks with an interval, else blocks, else processes alone: one kind is no match for another. What has
+    blocks too few for an interval is among them where it is faster than all of those both in its blocks and alone.
     """
-    good = [row for row in table if row.status == "ok"]
-    surest: dict[tuple[object, ...], int] = {}
-    for row in good:
-        surest[_network(row)] = max(surest.get(_network(row), 0), _sureness(row))
-    return [row for row in good if _sureness(row) == surest[_network(row)]]
+    by_network: dict[tuple[object, ...], list[Row]] = {}
+    for row in table:
+        if row.status == "ok":
+            by_network.setdefault(_network(row), []).append(row)
+    return [row for of in by_network.values() for row in _surest(of)]
+
+
+def _surest(rows: Sequence[Row]) -> Iterator[Row]:
+    best = [row for row in rows if _sureness(row) == max(map(_sureness, rows))]
+    return (row for row in rows if row in best or _outruns(row, best))
 
 
 def _sureness(row: Row) -> int:
     return (row.blocks is not None) + (row.interval_low_ms is not None)
 
 
+def _outruns(row: Row, others: Sequence[Row]) -> bool:
+    """Whether a row with blocks is faster than all others both in them and by processes alone."""
+    if row.blocks is None:
+        return False
+    return all(
+        ours is not None and theirs is not None and ours < theirs
+        for other in others
+        for ours, theirs in ((row.median_ms, other.median_ms), (row.alone_ms, other.alone_ms))
+    )
+
+
 def _with_winners(ordered: Sequence[Row]) -> tuple[Row, ...]:
     """Mark in rows, fastest first, those of a network that nothing as exact or more so outruns."""
-    left: dict[tuple[object, ...], int] = {}  # how many classes are more exact than any row so far
-    marked = []
-    candidates = set(map(id, comparable(ordered)))  # of rows, whose keys may be of several sessions
-    for row in ordered:
-        if id(row) in candidates:
-            place = MEASURED_CLASSES.index(row.measured_class)
-            here = _network(row)
-            if place < left.get(here, len(MEASURED_CLASSES)):
-                left[here] = place
-                row = replace(row, winner=row.measured_class)
-        marked.append(row)
-    return tuple(marked)
+    winning = set()  # of rows, whose keys may be of several sessions
+    for place, measured_class in enumerate(MEASURED_CLASSES):
+        as_exact = [row for row in ordered if row.measured_class in MEASURED_CLASSES[: place + 1]]
+        best: dict[tuple[object, ...], Row] = {}
+        for row in comparable(as_exact):
+            best.setdefault(_network(row), row)
+        winning |= {id(row) for row in best.values() if row.measured_class == measured_class}
+    return tuple(replace(row, winner=row.measured_class) if id(row) in winning else row for row in ordered)
 
 
 def _network(row: Row) -> tuple[object, ...]:
@@ -229,90 +170,6 @@ def fastest_per_network(table: Sequence[Row]) -> tuple[Row, ...]:
     return tuple(best.values())
 
 
-def rewrite_proof(report: RewriteReport) -> str:
-    """Say what a rewrite did, in counts before and after; those that stay the same are left out."""
-    counts = [
-        ("modules", report.modules_before, report.modules_after, "{:,}", 1.0),
-        ("parameters", report.parameters_before, report.parameters_after, "{:,}", 1.0),
-        ("GFLOP", report.flop_before, report.flop_after, "{:.2f}", 1e9),
-        ("MB moved", report.moved_bytes_before, report.moved_bytes_after, "{:.0f}", 1e6),
-    ]
-    said = [
-        f"{name} {form.format(before / unit if unit > 1 else before)} → "
-        f"{form.format(after / unit if unit > 1 else after)}"
-        for name, before, after, form, unit in counts
-        if before is not None and after is not None and before != after
-    ]
-    return f"{report.rewrite}: {', '.join(said) or f'{report.offered} weights laid out anew'}"
-
-
 def _slowness(row: Row) -> tuple[bool, float, str, str]:
     per_image = float("inf") if row.images_per_s is None else 1.0 / row.images_per_s
     return (row.status != "ok", per_image, row.encoder, row.recipe)
-
-
-def _row(result: Result) -> Row:
-    case = result.case
-    encoder, decoder = case.network.labels
-    row = Row(
-        encoder=encoder,
-        decoder=decoder,
-        recipe=str(case.recipe),
-        size=f"{case.height_px}x{case.width_px}",
-        batch=case.batch,
-        classes=case.network.classes,
-        threads=case.threads,
-        status="ok",
-        session=result.session,
-        case=result.key,
-    )
-    if result.failure is not None:
-        failure = result.failure
-        return replace(row, status=failure.kind, reason=f"{failure.stage}: {failure.message}")
-    if not result.alone:
-        return replace(row, status="not run", reason="what it did by itself was lost with a damaged store")
-    return _measured(row, case, result.alone[-1])
-
-
-def _measured(row: Row, case: Case, measurement: Measurement) -> Row:
-    runs = summary(measurement.run_ns)
-    load_s = measurement.build_s + measurement.rewrite_s + measurement.prepare_s + measurement.first_run_s
-    whole = summary(
-        [
-            sum(parts)
-            for parts in zip(measurement.bind_ns, measurement.run_ns, measurement.read_ns, strict=True)
-        ]
-    )
-    images_per_s = case.batch * 1e9 / (runs.median_ms * NS_PER_MS)
-    decoder_parameters = measurement.parameters - measurement.encoder_parameters
-    if disturbed(measurement.waiting_share):
-        reason = f"processes waited for a CPU during {measurement.waiting_share:.0%} of the timed runs; "
-        row = replace(row, status="not quiet", reason=reason + "the same command measures it again")
-    return replace(
-        row,
-        waiting_share=measurement.waiting_share,
-        parameters_m=measurement.parameters / 1e6,
-        encoder_parameters_m=measurement.encoder_parameters / 1e6,
-        decoder_parameters_m=decoder_parameters / 1e6,
-        decoder_share=decoder_parameters / measurement.parameters,
-        gflop=measurement.flop / 1e9,
-        median_ms=runs.median_ms,
-        alone_ms=None if disturbed(measurement.waiting_share) else runs.median_ms,
-        low_ms=runs.low_ms,
-        high_ms=runs.high_ms,
-        end_to_end_ms=whole.median_ms,
-        images_per_s=images_per_s,
-        peak_mb=measurement.peak_run_bytes / 1e6,
-        images_per_s_per_m=images_per_s / (measurement.parameters / 1e6),
-        runs=runs.runs,
-        measured_class=measurement.parity.measured_class,
-        relative_error=measurement.parity.relative_error,
-        agreement=measurement.parity.agreement,
-        rewrites="; ".join(rewrite_proof(report) for report in measurement.rewrites if report.fired),
-        first_run_s=measurement.first_run_s,
-        load_s=load_s,
-        peak_load_mb=measurement.peak_load_bytes / 1e6,
-        import_s=measurement.import_s,
-        cold_s=measurement.import_s + load_s,
-        artifact_mb=None if measurement.artifact_bytes is None else measurement.artifact_bytes / 1e6,
-    )

@@ -14,7 +14,7 @@ from unetbench import quiet as quietness
 from unetbench import verdicts
 from unetbench.levels import levels
 from unetbench.records import REFERENCE, Case, Result, Session
-from unetbench.samples import Sample
+from unetbench.samples import Sample, together
 from unetbench.store import Store
 
 Pairs = Mapping[tuple[str, str], verdicts.Pair]  # by the keys of both
@@ -70,11 +70,7 @@ def standings(
     the level on record nothing is decided.
     """
     far = {result.key: above.get(result.case.threads, quietness.AT_RECORD) for result in results}
-    samples = {
-        result.key: Sample(result.turns, far[result.key] or quietness.AT_RECORD)
-        for result in results
-        if result.blocks and result.failure is None
-    }
+    samples = sampled(results, above)
     if not looks or not samples:
         return NONE
     steady = {key: verdicts.steady(sample, looks) for key, sample in samples.items()}
@@ -105,6 +101,19 @@ def standings(
         stated=stated,
         decided=sum(pair.verdict != "not decided" for pair in pairs.values()),
     )
+
+
+def sampled(results: Sequence[Result], above: Aboves) -> dict[str, Sample]:
+    """Return by key the blocks of each result of one session that has a time.
+
+    What failed later counts among those beside them as before: what a look has said stays said.
+    """
+    turned = [result for result in results if result.blocks]
+    found: dict[str, Sample] = {}
+    for threads in {result.case.threads for result in turned}:
+        blocks = {result.key: result.turns for result in turned if result.case.threads == threads}
+        found |= together(blocks, above.get(threads) or quietness.AT_RECORD)
+    return {result.key: found[result.key] for result in turned if result.failure is None}
 
 
 def _pairs(

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unetbench.records import REFERENCE
-from unetbench.reporting.rows import Row
+from unetbench.reporting.row import Row
 
 _OF_BLOCKS = ("rank", "99 % ms", "speed-up interval", "verdict")  # columns that need paired blocks
 _OF_ONE_PROCESS = "25–75 % ms"  # stands in their place where there are none

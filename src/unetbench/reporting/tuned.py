@@ -12,7 +12,8 @@ from itertools import groupby
 from unetbench.records import MEASURED_CLASSES, Recipe
 from unetbench.reporting.attribution import in_short
 from unetbench.reporting.report import Report
-from unetbench.reporting.rows import Row, comparable
+from unetbench.reporting.row import Row
+from unetbench.reporting.rows import comparable
 
 
 def lines(report: Report, cases: Collection[str]) -> Iterator[str]:

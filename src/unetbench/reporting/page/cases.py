@@ -21,7 +21,7 @@ from unetbench.records import Measurement, Result, Session, Turn
 from unetbench.reporting.attribution import NOTHING, Limits
 from unetbench.reporting.certificate import certificate
 from unetbench.reporting.page import Source
-from unetbench.reporting.rows import Row
+from unetbench.reporting.row import Row
 from unetbench.stats import NS_PER_MS
 
 TOGETHER = 50  # cases of one deflated part: opening one inflates some 100 KB

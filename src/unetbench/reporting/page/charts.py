@@ -13,7 +13,7 @@ from typing import Any, Final
 import altair as alt
 
 from unetbench.reporting.page.table import runtime
-from unetbench.reporting.rows import Row
+from unetbench.reporting.row import Row
 
 DATA = "rows"  # the name under which a page hands its rows to a specification
 ACROSS: Final[Mapping[str, str]] = {  # what speed is drawn against

@@ -11,7 +11,7 @@ from typing import Any
 from unetbench.records import Machine, Recipe
 from unetbench.reporting.limits_page import LIMIT, WHOLE
 from unetbench.reporting.page import Source
-from unetbench.reporting.rows import Row
+from unetbench.reporting.row import Row
 from unetbench.reporting.standing import Standings
 
 _SIGNIFICANT = 5  # digits of a figure; a page shows three
