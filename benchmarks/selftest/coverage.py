@@ -33,7 +33,7 @@ _STAYING = Machine(stays=0.4, turns=12)
 _NEVER_LEAVING = Machine(memory=(0.3, 0.0), stays=0.4, turns=12)
 # As seen on a machine with AVX2: canaries explain a fifth of what turns vary by.
 _LOUD = Machine(contention=0.2, process=0.02, run=0.05, turn=0.09, canary=0.05, memory=(0.1, 0.12), turns=12)
-_LOUD_CROWDED = replace(_LOUD, memory=(0.6, 0.15))
+_LOUD_CROWDED = replace(_LOUD, memory=(0.35, 0.15))
 _ON_RECORD = (
     _CROWDED,
     _SLOWER,

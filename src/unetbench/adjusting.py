@@ -164,7 +164,7 @@ def adjusted(case: Points, beside: Common, above: quiet.Above = quiet.AT_RECORD)
     if len(case) < 2:
         return NOTHING
     calm = beside.calm[0], beside.calm[1] - above[1]
-    if not all(_is_known(case.values(), kernel, calm[kernel]) for kernel in (0, 1)):
+    if not _is_known(case.values(), calm):
         return NOTHING
 
     def shared(without: int | None) -> Slopes:
@@ -245,19 +245,28 @@ def _at_calm(blocks: Collection[Sequence[Point]], slopes: Slopes, calm: tuple[fl
     )
 
 
-def _is_known(blocks: Collection[Sequence[Point]], kernel: int, calm: float) -> bool:
-    """Whether what a canary tells reaches from the blocks down to the calm level.
+def _is_known(blocks: Collection[Sequence[Point]], calm: tuple[float, float]) -> bool:
+    """Whether what the canaries tell reaches from the blocks down to the calm level.
 
     Slopes come from within blocks. Neighbours that stay for whole blocks move the middles of those and nothing
-    within, and what they cost a case cannot be told.
+    within, and what they cost a case cannot be told. Of the canary in memory only that counts which the one in cache
+    does not move with it.
     """
-    middles = [median(point[kernel] for point in points) for points in blocks]
     within = [
-        point[kernel] - middle for points, middle in zip(blocks, middles, strict=True) for point in points
+        [value - middle for value, middle in zip(point, middles, strict=True)]
+        for points in blocks
+        for middles in [[median(of) for of in zip(*points, strict=True)]]
+        for point in points
     ]
-    moved = quiet.quantile(within, 1 - _QUANTILE) - quiet.quantile(within, _QUANTILE)
-    reach = _REACH * moved if moved > _OWN_NOISE else quiet.NEAR
-    return _way(blocks, kernel, calm) <= max(quiet.NEAR, reach)
+    square = math.fsum(cache**2 for cache, _, _ in within)
+    along = math.fsum(cache * memory for cache, memory, _ in within) / square if square else 0.0
+    moved = [cache for cache, _, _ in within], [memory - along * cache for cache, memory, _ in within]
+    return all(_way(blocks, kernel, calm[kernel]) <= _reach(moved[kernel]) for kernel in (0, 1))
+
+
+def _reach(moved: Sequence[float]) -> float:
+    range_ = quiet.quantile(moved, 1 - _QUANTILE) - quiet.quantile(moved, _QUANTILE)
+    return max(quiet.NEAR, _REACH * range_ if range_ > _OWN_NOISE else 0.0)
 
 
 def _way(blocks: Collection[Sequence[Point]], kernel: int, calm: float) -> float:

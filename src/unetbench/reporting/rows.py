@@ -49,8 +49,9 @@ def comparable(table: Iterable[Row]) -> list[Row]:
 
 
 def _surest(rows: Sequence[Row]) -> Iterator[Row]:
-    best = [row for row in rows if _sureness(row) == max(map(_sureness, rows))]
-    return (row for row in rows if row in best or _outruns(row, best))
+    surest = max(map(_sureness, rows))
+    best = [row for row in rows if _sureness(row) == surest]
+    return (row for row in rows if _sureness(row) == surest or _outruns(row, best))
 
 
 def _sureness(row: Row) -> int:
