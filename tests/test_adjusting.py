@@ -59,7 +59,7 @@ def _alone(blocks: dict[int, list[Turn]], level: quiet.Level | None = None) -> M
     assert common is not None
     adjusted = adjusting.adjusted(points, common)
     assert adjusted.unlike == 0.0
-    return adjusted.values
+    return adjusted.values if adjusted.known else {}
 
 
 def _pair(

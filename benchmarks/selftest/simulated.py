@@ -67,8 +67,9 @@ def block(random: Random, cases: list[Simulated], machine: Machine) -> list[list
             memory = max(0.0, machine.memory[0] + machine.memory[1] * memory_state) + staying
             middle = math.log(RUN_NS * case.ratio) + process[place]
             middle += case.sensitivity * load + case.memory_sensitivity * memory
-            middle += case.clock_sensitivity * machine.clock + random.gauss(0.0, machine.turn)
-            middle += random.gauss(0.0, case.stalls)
+            middle += case.clock_sensitivity * machine.clock
+            if spread := math.hypot(machine.turn, case.stalls):
+                middle += random.gauss(0.0, spread)
             runs = tuple(round(math.exp(middle + random.gauss(0.0, machine.run))) for _ in range(_RUNS))
             taken[place].append(
                 Turn(

@@ -30,7 +30,7 @@ _LEAST_NOISE = 1e-6  # variance of a turn's log time: a tenth of a percent
 _QUANTILE, _CALM = 0.1, math.log(1.05)
 # Found in sessions that were measured twice (docs/measuring.md, benchmarks/selftest/canaries.py): slopes of cases differ
 # by about so much, in cache and in memory.
-_UNLIKE = (0.05, 0.03)
+_UNLIKE = (0.10, 0.03)
 # And the next session finds slopes that differ by so many times what the blocks of one say.
 _BETWEEN_SESSIONS = 2.0
 
@@ -112,6 +112,7 @@ class Adjusted:
 
     values: Mapping[int, float]
     unlike: float = 0.0
+    known: bool = True  # whether canaries tell them: no more is stated by values that are not known
 
 
 NOTHING = Adjusted({})
@@ -157,22 +158,21 @@ def adjusted(case: Points, beside: Common, above: quiet.Above = quiet.AT_RECORD)
     `above` is how far the session's level lies above that on record. In memory the line is read so much lower;
     in cache not, where a slower clock looks the same: what a case feels of that is the reader's to allow for.
 
-    The mean of the values is the jack-knifed estimate, and their spread holds that of the slopes. Nothing comes out
+    The mean of the values is the jack-knifed estimate, and their spread holds that of the slopes. They are not known
     where the canaries' way to the level is much longer than they moved within blocks: a slope is known only where
     they move.
     """
     if len(case) < 2:
         return NOTHING
     calm = beside.calm[0], beside.calm[1] - above[1]
-    if not _is_known(case.values(), calm):
-        return NOTHING
 
     def shared(without: int | None) -> Slopes:
         return beside.slopes(None if without is None else without % ROUNDS)
 
     values = _pseudo_values(case, shared, calm)
+    known = _is_known(case.values(), calm)
     if beside.cases == 1:
-        return Adjusted(values)
+        return Adjusted(values, known=known)
     moments = {number: _moments(kept) for number, kept in case.items()}
 
     def own(without: int | None) -> Slopes:
@@ -182,9 +182,8 @@ def adjusted(case: Points, beside: Common, above: quiet.Above = quiet.AT_RECORD)
     beyond = {number: value - values[number] for number, value in _pseudo_values(case, own, calm).items()}
     unlike = math.hypot(*(each * _way(case.values(), k, calm[k]) for k, each in enumerate(_UNLIKE)))
     share = _believed(list(beyond.values()), unlike)
-    return Adjusted(
-        {number: value + share * beyond[number] for number, value in values.items()}, (1.0 - share) * unlike
-    )
+    mixed = {number: value + share * beyond[number] for number, value in values.items()}
+    return Adjusted(mixed, unlike=(1.0 - share) * unlike, known=known)
 
 
 def _believed(beyond: Sequence[float], unlike: float) -> float:

@@ -231,7 +231,7 @@ def _quiet_logs(sample: Sample, numbers: tuple[int, ...], seen: Seen) -> Logs:
     if not any(sample.above) and len(quiet_runs.values) >= _gate_needs(len(numbers)):
         return quiet_runs
     adjusted = sample.adjusted(numbers, seen)
-    values = tuple(adjusted.values.values())
+    values = tuple(adjusted.values.values()) if adjusted.known else ()
     if len(values) < LEAST_BLOCKS and not any(sample.above):
         return quiet_runs
     moved = fmean(values) - fmean(seen.every_log.values()) if values else None
@@ -308,8 +308,9 @@ def _logs(
     gated = _differences(a.quiet_log, b.quiet_log, used)
     at_level = first.adjusted(numbers[0], a), second.adjusted(numbers[1], b)
     moved = _differences(at_level[0].values, at_level[1].values, used)
+    known = bool(moved) and all(each.known for each in at_level)
     too_few = len(gated) < _gate_needs(len(used)) and len(moved) >= LEAST_BLOCKS
-    if moved and (too_few or any(first.above)):
+    if known and (too_few or any(first.above)):
         every = fmean(_differences(a.every_log, b.every_log, used))
         unlike = math.hypot(*(each.unlike for each in at_level))
         return Logs(moved, fmean(moved) - every, cache=first.above[0], unlike=unlike), moved
