@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -15,7 +16,7 @@ from tests.samples import case, machine, measurement
 from unetbench import levels
 from unetbench.measuring.preset import STANDARD
 from unetbench.measuring.schedule import Sweep
-from unetbench.records import Block, Result, Session, Turn
+from unetbench.records import Block, Case, Result, Session, Turn
 from unetbench.reporting import comparison
 from unetbench.reporting.report import Report, report
 from unetbench.store import Store, reading, writing
@@ -47,7 +48,9 @@ def _sweep(store: Store, session: Session) -> Sweep:
     )  # fmt: skip
 
 
-def _measured(store: Store, *, far: float = 0.0, threads: int = 1) -> Sweep:
+def _measured(
+    store: Store, *, far: float = 0.0, threads: int = 1, cases: Mapping[Case, Simulated] = CASES
+) -> Sweep:
     """A session of twelve paired blocks in the store, with what the sweep notes of its quiet level.
 
     All have the same chance: they differ by what makes one louder alone. How far chance parts them besides is
@@ -56,15 +59,15 @@ def _measured(store: Store, *, far: float = 0.0, threads: int = 1) -> Sweep:
     session = store.open_session(machine(), preset="standard", images="x", command=["run"], fresh=True)
     sweep = _sweep(store, session)
     busy = Machine(memory=(0.5, 0.35), turns=12)
-    *made, null = blocks(Random(1), [*CASES.values(), NULL], busy, 12)
-    for of in CASES:
+    *made, null = blocks(Random(1), [*cases.values(), NULL], busy, 12)
+    for of in cases:
         store.append(session.identifier, replace(of, threads=threads), measurement(100.0))
     for number in null:
         outcomes = {
             replace(of, threads=threads): measurement(
                 100.0, turns=_louder(turns[number], far, feels.memory_sensitivity), block=number
             )
-            for (of, feels), turns in zip(CASES.items(), made, strict=True)
+            for (of, feels), turns in zip(cases.items(), made, strict=True)
         }
         shared = Block(
             group=EAGER.network_key(), number=number, seed=1,
@@ -119,6 +122,18 @@ def test_other_threads_are_another_record(tmp_path: Path) -> None:
         found = store.results(sweep.session.identifier)
         assert len(levels.null_turns(store, sweep.session, found, 2)) == 12 * 12
         assert levels.null_turns(store, sweep.session, found, 1) == []
+
+
+def test_who_slows_its_own_canaries_is_named_and_nobody_else(tmp_path: Path) -> None:
+    """On a loud machine quantiles of canaries differ by chance: only what is beyond doubt over blocks is told."""
+    with writing(tmp_path / "a.sqlite") as store:
+        _measured(store)
+        session = _measured(store, cases={EAGER: Simulated(), COMPILED: Simulated(offset=1.5)}).session
+        assert levels.disturbing(store, session, store.results(session.identifier)) == (
+            replace(COMPILED, threads=1),
+        )
+    note = f"by more than 2 % beyond doubt: {COMPILED.name}."
+    assert note in " ".join(_report(tmp_path / "a.sqlite").notes())
 
 
 def test_a_session_that_goes_on_keeps_its_level(tmp_path: Path) -> None:

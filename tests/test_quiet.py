@@ -78,10 +78,8 @@ def test_two_stores_of_one_machine_share_the_lower_record() -> None:
     assert second.beside(first).above == pytest.approx((0.0, math.log(1.4)))
 
 
-def test_a_case_that_disturbs_its_canary_is_known() -> None:
+def test_the_lowest_level_is_that_of_each_kernel() -> None:
     assert quiet.lowest([(3.0, 1.0), (2.0, 4.0)]) == (2.0, 1.0)
-    assert quiet.disturbs_its_canary((1030.0, 2000.0, 1000.0, 2000.0), LEVEL)
-    assert not quiet.disturbs_its_canary((1010.0, 1990.0, 1000.0, 2000.0), LEVEL)
 
 
 def test_a_case_that_slows_every_canary_after_it_has_its_own_level_there() -> None:

@@ -1,12 +1,21 @@
-"""How quiet a stored session was beside the quietest on record for its machine and threads. Reads a store."""
+"""How quiet a stored session was beside the quietest on record for its machine and threads, and who disturbs canaries.
+
+Reads a store.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, median, stdev
 
-from unetbench import quiet
-from unetbench.records import Result, Session, Turn
+from unetbench import quiet, student_t
+from unetbench.records import Case, Result, Session, Turn
+from unetbench.samples import LEAST_BLOCKS
 from unetbench.store import Store
+from unetbench.verdicts import ALPHA
+
+_OTHERWISE = math.log(1.02)  # what canaries may read more or less around a case than around nothing
 
 
 def levels(store: Store, session: Session, results: Iterable[Result]) -> dict[int, quiet.Levels]:
@@ -26,6 +35,35 @@ def levels(store: Store, session: Session, results: Iterable[Result]) -> dict[in
             on_record = [fact[str(threads)] for fact in earlier if str(threads) in fact]
             found[threads] = quiet.Levels(own, quiet.lowest([own, *on_record]))
     return found
+
+
+def disturbing(store: Store, session: Session, results: Iterable[Result]) -> tuple[Case, ...]:
+    """Return the cases around whose turns canaries read otherwise than around the null runtime's, beyond doubt."""
+    null = {block.number: block.null_turns for block in store.blocks(session.identifier)}
+    return tuple(
+        result.case
+        for result in results
+        if any(_reads_otherwise(result.turns, null, place) for place in range(4))
+    )
+
+
+def _reads_otherwise(
+    own: Mapping[int, Sequence[Turn]], null: Mapping[int, Sequence[Turn]], place: int
+) -> bool:
+    """Whether the whole interval over blocks lies beyond what is allowed; `place` is one of the four readings of a turn."""
+    apart = [
+        median(_log(turn, place) for turn in turns) - median(_log(turn, place) for turn in null[number])
+        for number, turns in own.items()
+        if turns and null.get(number)
+    ]
+    if len(apart) < LEAST_BLOCKS:
+        return False
+    unsure = student_t.quantile(ALPHA / 4, len(apart) - 1) * stdev(apart) / math.sqrt(len(apart))
+    return abs(fmean(apart)) - unsure > _OTHERWISE
+
+
+def _log(turn: Turn, place: int) -> float:
+    return math.log((*turn.before_ns, *turn.after_ns)[place])
 
 
 def null_turns(store: Store, session: Session, results: Iterable[Result], threads: int) -> list[Turn]:

@@ -21,7 +21,6 @@ RECORD_FACTOR = 1.05  # a session within this of the level on record was as quie
 # What is farther is brought to the record, as far as simulations have shown that to be true: in cache, where a
 # slower clock shows, and in memory, where neighbours do.
 _REACH = (math.log(1.1), math.log(1.5))
-OWN_FACTOR = 1.02  # a case whose level differs more from the null runtime's disturbs its own canary
 
 FACT = "quiet level"  # the name under which a session's are stored: {"2": [...]}, by threads
 
@@ -102,11 +101,6 @@ def quiet_share(turns: Sequence[Turn], quiet: Level) -> float:
 def lowest(levels: Iterable[Level]) -> Level:
     """Return the lowest level of each kernel, of at least one."""
     return tuple(min(kernel) for kernel in zip(*levels, strict=True))
-
-
-def disturbs_its_canary(own: Level, null: Level) -> bool:
-    """Return whether a case's canaries read otherwise than those around the null runtime."""
-    return any(abs(a / b - 1.0) > OWN_FACTOR - 1.0 for a, b in zip(own, null, strict=True))
 
 
 def block_medians(

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from unetbench import quiet
 from unetbench.errors import BadInput
-from unetbench.records import DENORMALS_SEEN, HIGH_WATER_MARK, Result, Session
+from unetbench.levels import disturbing
+from unetbench.records import DENORMALS_SEEN, HIGH_WATER_MARK, Session
 from unetbench.reporting import ablation, attribution, files, limits_page
 from unetbench.reporting import certificate as certificates
 from unetbench.reporting.attribution import NOTHING, Limits
@@ -112,7 +113,7 @@ class Report:
         if self.own_canaries:
             several = ", ".join(self.own_canaries)
             notes.append(
-                f"The canaries after these differ by more than 2 % from the null runtime's: {several}."
+                f"Around these canaries read otherwise than around the null runtime, by more than 2 % beyond doubt: {several}."
             )
         if self.keeps_denormals:
             notes.append(
@@ -175,7 +176,7 @@ def report(store: Store, *, session: int | None = None) -> Report:
         earlier_sessions=len(sessions) - 1,
         said=said,
         above=above,
-        own_canaries=_own_canaries(store, results, chosen),
+        own_canaries=tuple(case.name for case in disturbing(store, sessions[chosen], results)),
         keeps_denormals=tuple(
             result.case.name
             for result in results
@@ -186,17 +187,6 @@ def report(store: Store, *, session: int | None = None) -> Report:
         ),
         limits=attribution.of_session(store, chosen),
     )
-
-
-def _own_canaries(store: Store, results: Iterable[Result], session: int) -> tuple[str, ...]:
-    null = {block.number: block.null_turns for block in store.blocks(session)}
-    found = []
-    for result in results:
-        own = quiet.level(turn for each in result.blocks.values() for turn in each.turns)
-        nobody = quiet.level(turn for number in result.blocks for turn in null.get(number, ()))
-        if own and nobody and quiet.disturbs_its_canary(own, nobody):
-            found.append(result.case.name)
-    return tuple(found)
 
 
 def certificate(store: Store, report: Report, name: str) -> Iterator[tuple[str, str]]:
