@@ -9,6 +9,7 @@ from itertools import combinations
 from random import Random
 
 import pytest
+from benchmarks.selftest.simulated import Machine, Simulated, blocks
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -179,12 +180,27 @@ def test_rounds_of_different_groups_are_one() -> None:
     assert _pair(made[1], made[2]) == _pair(apart[1], apart[2])
 
 
-@given(further=st.lists(st.floats(-1.0, 1.0), min_size=2, max_size=20), unlike=st.floats(0.0, 0.2))
-def test_own_slopes_are_believed_as_far_as_they_are_no_noise(further: list[float], unlike: float) -> None:
-    share = adjusting._believed(further, unlike)
+def test_a_case_that_stalls_does_not_drown_what_the_others_tell() -> None:
+    made = {seed: _blocks(seed, noise=0.02) for seed in range(3)}
+    plain = _pair(made[0], made[1])
+    beside = together({**made, 9: _blocks(9, noise=1.5)})
+    assert pair(beside[0], beside[1]).ratio == pytest.approx(plain.ratio, rel=5e-3)
+
+
+def test_a_case_with_few_turns_has_no_say() -> None:
+    """How noisy it is, and so what it weighs, is not known."""
+    made = {seed: _blocks(seed, noise=0.05) for seed in range(3)}
+    few = {1: _blocks(7, noise=0.0, slopes=(1.5, 0.5))[1]}
+    plain, beside = together(made), together({**made, 9: few})
+    assert pair(plain[0], plain[1]) == pair(beside[0], beside[1])
+
+
+@given(beyond=st.lists(st.floats(-1.0, 1.0), min_size=2, max_size=20), unlike=st.floats(0.0, 0.2))
+def test_own_slopes_are_believed_as_far_as_they_are_no_noise(beyond: list[float], unlike: float) -> None:
+    share = adjusting._believed(beyond, unlike)
     assert 0.0 <= share <= 1.0
-    assert adjusting._believed([0.5 * each for each in further], unlike) >= share - 1e-9
-    assert adjusting._believed(further, unlike + 0.1) >= share
+    assert adjusting._believed([0.5 * each for each in beyond], unlike) >= share - 1e-9
+    assert adjusting._believed(beyond, unlike + 0.1) >= share
 
 
 def test_a_session_above_the_record_is_brought_down_to_it() -> None:
@@ -227,6 +243,32 @@ def test_of_neighbours_that_stay_for_whole_blocks_nothing_is_known() -> None:
         for number, turns in blocks.items()
     }
     assert set(_alone(near)) == set(blocks)
+
+
+def test_canaries_that_move_together_tell_how_far_both_reach() -> None:
+    """Neighbours that both feel alike: that in memory moves by its own noise alone, and its way is the other's."""
+    made = _blocks(1)
+    both = {
+        number: [
+            replace(turn, before_ns=loud, after_ns=loud)
+            for turn in turns
+            for loud in [(turn.before_ns[0], round(CANARIES[1] * turn.before_ns[0] / CANARIES[0]))]
+        ]
+        for number, turns in made.items()
+    }
+    assert set(_alone(both)) == set(made)
+
+
+def test_quiet_runs_are_load_dependent_where_neighbours_stay_and_cases_differ() -> None:
+    """What lies beyond the reach of the line states nothing, and still says that the gate's ratio is not to be trusted."""
+    quiet_ones = Machine(stays=0.4, turns=12)
+    cases = [Simulated(), Simulated(memory_sensitivity=0.4)]
+    found = []
+    for seed in range(10):
+        first, second = blocks(Random(seed), cases, quiet_ones, 20)
+        found.append(_pair(first, second))
+    assert not any(said.adjusted for said in found)
+    assert sum(said.state == "load-dependent" for said in found) > 3
 
 
 def test_above_the_record_quiet_runs_are_not_enough() -> None:

@@ -13,7 +13,7 @@ from benchmarks.selftest.simulated import Machine, Simulated, blocks
 from scipy import stats
 
 from unetbench.records import Turn
-from unetbench.samples import Sample
+from unetbench.samples import Sample, together
 from unetbench.verdicts import (
     CALM_NOISE,
     LOOKS,
@@ -120,7 +120,7 @@ def test_neighbours_are_gated_away_and_the_ungated_ratio_stands_beside() -> None
     random = Random(1)
     machine = Machine(contention=0.5)
     first, second = blocks(random, [Simulated(), Simulated(sensitivity=3.0)], machine, 20)
-    said = pair(Sample(first), Sample(second))
+    said = pair(*together({1: first, 2: second}).values())
     assert said.ratio == pytest.approx(1.0, abs=0.04)
     assert said.ungated is not None
     assert abs(said.ungated - 1.0) > 2 * abs(said.ratio - 1.0)
@@ -130,7 +130,7 @@ def test_a_case_that_neighbours_slow_more_is_load_dependent_or_decided_rightly()
     false = 0
     for seed in range(30):
         first, second = blocks(Random(seed), [Simulated(), Simulated(sensitivity=1.5)], Machine(), 20)
-        false += pair(Sample(first), Sample(second)).verdict in ("faster", "slower")
+        false += pair(*together({1: first, 2: second}).values()).verdict in ("faster", "slower")
     assert false == 0
 
 
@@ -140,8 +140,8 @@ def test_same_against_same_is_never_faster_and_three_percent_is_found() -> None:
     for seed in range(40):
         same = blocks(Random(seed), [Simulated(), Simulated()], Machine(), 20)
         slower = blocks(Random(seed), [Simulated(), Simulated(ratio=1.03)], Machine(), 20)
-        false += pair(*map(Sample, same)).verdict in ("faster", "slower")
-        found += pair(*map(Sample, slower)).verdict == "faster"
+        false += pair(*together(dict(enumerate(same))).values()).verdict in ("faster", "slower")
+        found += pair(*together(dict(enumerate(slower))).values()).verdict == "faster"
     assert false == 0
     assert found >= 30
 

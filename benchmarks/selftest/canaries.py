@@ -25,6 +25,7 @@ from figures import DOCS, machine_named, write_between
 from trials import case, from_here, per_ms
 
 from unetbench import adjusting, quiet
+from unetbench.adjusting import Moments
 from unetbench.measuring import block, canary
 from unetbench.measuring.canary import Canary
 from unetbench.measuring.launch import ProcessWorker
@@ -237,7 +238,8 @@ def _by_turns(pairs: list[tuple[Blocks, Blocks]]) -> Iterator[str]:
 def _at_quiet_level(sample: Sample) -> Mapping[int, float]:
     numbers = tuple(sample.by_round().values())
     seen = sample.seen(numbers)
-    return sample.adjusted(numbers, seen).values if seen else {}
+    adjusted = sample.adjusted(numbers, seen) if seen else adjusting.NOTHING
+    return adjusted.values if adjusted.known else {}
 
 
 _Estimates = dict[tuple[str, str], tuple[float, float]]  # of a pair: its log ratio and the standard error
@@ -292,14 +294,19 @@ def _estimates(results: Sequence[Result], *, plain: bool) -> _Estimates:
 
 
 def _values(sample: Sample, plain: bool) -> dict[int, float]:
-    """The log time of each round, up to the last look."""
-    numbers = tuple(sample.by_round().values())
-    numbers = numbers[: look[0]] if (look := look_at(len(numbers))) else numbers
+    """The log time of each round, up to the last look; nothing where the tool would state none."""
+    numbers = _looked_at(sample)
     seen = sample.seen(numbers)
     if seen is None:
         return {}
-    of = seen.every_log if plain else sample.adjusted(numbers, seen).values
+    adjusted = sample.adjusted(numbers, seen)
+    of = seen.every_log if plain else adjusted.values if adjusted.known else {}
     return {number % ROUNDS: value for number, value in of.items()}
+
+
+def _looked_at(sample: Sample) -> tuple[int, ...]:
+    numbers = tuple(sample.by_round().values())
+    return numbers[: look[0]] if (look := look_at(len(numbers))) else numbers
 
 
 def _slopes_of(sessions: Sequence[Sequence[Result]]) -> str:
@@ -308,20 +315,26 @@ def _slopes_of(sessions: Sequence[Sequence[Result]]) -> str:
     for results in sessions:
         points = {}
         for key, sample in sampled(results, {}).items():
-            numbers = tuple(sample.by_round().values())
+            numbers = _looked_at(sample)
             if seen := sample.seen(numbers):
                 points[key] = sample.points(numbers, seen)
         alone = {key: adjusting.common([each]) for key, each in points.items()}
-        all_ = adjusting.common(points.values())
-        common.append(all_.slopes(None) if all_ else (0.0, 0.0))
-        own.append({key: each.slopes(None) for key, each in alone.items() if each})
+        every = adjusting.common(points.values())
+        common.append(every.slopes(None) if every else (0.0, 0.0))
+        own.append(
+            {
+                key: sum(each.moments.values(), Moments()).slopes(bounded=False)
+                for key, each in alone.items()
+                if each
+            }
+        )
     kernels = []
     for kernel in (0, 1):
         apart = [[own[k][key][kernel] - common[k][kernel] for key in own[0] if key in own[1]] for k in (0, 1)]
-        together = fmean(a * b for a, b in zip(*apart, strict=True))
+        alike = fmean(a * b for a, b in zip(*apart, strict=True))
         kernels.append(
             f"{common[0][kernel]:.2f}, then {common[1][kernel]:.2f} ({_rms(apart[0]):.2f} and {_rms(apart[1]):.2f} from case "
-            f"to case, {math.sqrt(max(0.0, together)):.2f} of it alike in both)"
+            f"to case, {math.sqrt(max(0.0, alike)):.2f} of it alike in both)"
         )
     return f"Slopes in cache {kernels[0]}; in memory {kernels[1]}."
 

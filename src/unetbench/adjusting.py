@@ -24,6 +24,7 @@ _STILL = 0.01  # canaries that move by less than 1 % have no slope worth followi
 # less than a tenth may be the canary's own noise, which tells nothing of neighbours.
 _REACH, _OWN_NOISE = 2.0, math.log(1.1)
 _LEAST_TURNS = 5  # of a block
+_LEAST_FREEDOM = 10  # of the turns of a case, less its blocks and slopes: with fewer its noise is not known
 _LEAST_NOISE = 1e-6  # variance of a turn's log time: a tenth of a percent
 # Calm turns are those within 5 % of the 10 % quantile, by each canary; their middle is where the line is read. The
 # quantile itself lies below what was ever calm by the canary's own noise: a line drawn to there overshoots.
@@ -66,11 +67,11 @@ class Moments:
             weight * self.cache_time, weight * self.memory_time, weight * self.time,
         )  # fmt: skip
 
-    def noise(self) -> float:
-        """Return the variance of a turn's log time that no line on the canaries tells."""
+    def noise(self, freedom: float) -> float:
+        """Return the variance of a turn's log time that no line on the canaries tells, by its degrees of freedom."""
         cache, memory = self.slopes(bounded=False)
         told = cache * self.cache_time + memory * self.memory_time
-        return max(_LEAST_NOISE, (self.time - told) / self.n) if self.n else _LEAST_NOISE
+        return max(_LEAST_NOISE, (self.time - told) / freedom)
 
     def slopes(self, *, bounded: bool = True) -> Slopes:
         """Return the least-squares slopes; none is negative where bounded, since neighbours speed nothing up.
@@ -112,7 +113,8 @@ class Adjusted:
 
     values: Mapping[int, float]
     unlike: float = 0.0
-    known: bool = True  # whether canaries tell them: no more is stated by values that are not known
+    # Whether the line reaches so far. Values that are not known state nothing; what quiet runs state they may contradict.
+    known: bool = True
 
 
 NOTHING = Adjusted({})
@@ -137,18 +139,19 @@ def points(blocks: Mapping[int, Sequence[Turn]], level: quiet.Level) -> Points:
 
 
 def common(cases: Iterable[Points]) -> Common | None:
-    """Return what the cases of one session tell together; None where they tell nothing."""
-    telling = [case for case in cases if case]
+    """Return what the cases of one session tell together, of which have turns enough; None where none has."""
+    freedoms = [(case, sum(map(len, case.values())) - len(case) - 2) for case in cases]
+    telling = [(case, freedom) for case, freedom in freedoms if freedom >= _LEAST_FREEDOM]
     if not telling:
         return None
     moments: dict[int, Moments] = {}
-    for case in telling:
+    for case, freedom in telling:
         by_block = {number: _moments(kept) for number, kept in case.items()}
         # One case that stalls at times would drown what the others tell.
-        weight = 1.0 / sum(by_block.values(), Moments()).noise()
+        weight = 1.0 / sum(by_block.values(), Moments()).noise(freedom)
         for number, of in by_block.items():
             moments[number % ROUNDS] = moments.get(number % ROUNDS, Moments()) + of.weighed(weight)
-    every = [point for case in telling for kept in case.values() for point in kept]
+    every = [point for case, _ in telling for kept in case.values() for point in kept]
     return Common(len(telling), (_calm([p[0] for p in every]), _calm([p[1] for p in every])), moments)
 
 
@@ -248,8 +251,8 @@ def _is_known(blocks: Collection[Sequence[Point]], calm: tuple[float, float]) ->
     """Whether what the canaries tell reaches from the blocks down to the calm level.
 
     Slopes come from within blocks. Neighbours that stay for whole blocks move the middles of those and nothing
-    within, and what they cost a case cannot be told. Of the canary in memory only that counts which the one in cache
-    does not move with it.
+    within, and what they cost a case cannot be told. Of the canary in memory only that counts which does not go
+    along with the one in cache.
     """
     within = [
         [value - middle for value, middle in zip(point, middles, strict=True)]
@@ -259,8 +262,11 @@ def _is_known(blocks: Collection[Sequence[Point]], calm: tuple[float, float]) ->
     ]
     square = math.fsum(cache**2 for cache, _, _ in within)
     along = math.fsum(cache * memory for cache, memory, _ in within) / square if square else 0.0
-    moved = [cache for cache, _, _ in within], [memory - along * cache for cache, memory, _ in within]
-    return all(_way(blocks, kernel, calm[kernel]) <= _reach(moved[kernel]) for kernel in (0, 1))
+    ways = [_way(blocks, kernel, calm[kernel]) for kernel in (0, 1)]
+    by_itself = [memory - along * cache for cache, memory, _ in within]
+    return ways[0] <= _reach([cache for cache, _, _ in within]) and ways[1] - along * ways[0] <= _reach(
+        by_itself
+    )
 
 
 def _reach(moved: Sequence[float]) -> float:

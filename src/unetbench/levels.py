@@ -40,15 +40,17 @@ def levels(store: Store, session: Session, results: Iterable[Result]) -> dict[in
 def disturbing(store: Store, session: Session, results: Iterable[Result]) -> tuple[Case, ...]:
     """Return the cases around whose turns canaries read otherwise than around the null runtime's, beyond doubt."""
     null = {block.number: block.null_turns for block in store.blocks(session.identifier)}
+    turned = [result for result in results if result.blocks]
+    alpha = ALPHA / 4 / max(1, len(turned))
     return tuple(
         result.case
-        for result in results
-        if any(_reads_otherwise(result.turns, null, place) for place in range(4))
+        for result in turned
+        if any(_reads_otherwise(result.turns, null, place, alpha) for place in range(4))
     )
 
 
 def _reads_otherwise(
-    own: Mapping[int, Sequence[Turn]], null: Mapping[int, Sequence[Turn]], place: int
+    own: Mapping[int, Sequence[Turn]], null: Mapping[int, Sequence[Turn]], place: int, alpha: float
 ) -> bool:
     """Whether the whole interval over blocks lies beyond what is allowed; `place` is one of the four readings of a turn."""
     apart = [
@@ -58,7 +60,7 @@ def _reads_otherwise(
     ]
     if len(apart) < LEAST_BLOCKS:
         return False
-    unsure = student_t.quantile(ALPHA / 4, len(apart) - 1) * stdev(apart) / math.sqrt(len(apart))
+    unsure = student_t.quantile(alpha, len(apart) - 1) * stdev(apart) / math.sqrt(len(apart))
     return abs(fmean(apart)) - unsure > _OTHERWISE
 
 

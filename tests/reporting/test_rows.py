@@ -256,6 +256,27 @@ def test_a_time_of_a_process_alone_wins_nothing_beside_times_of_blocks() -> None
     assert [row.recipe for row in fastest_per_network(table)] == ["openvino/fp32"]
 
 
+def test_no_class_has_a_winner_slower_than_one_more_exact() -> None:
+    """Though the two were never compared: one has blocks too few, and by itself the other was faster."""
+    results = [
+        _of_class("torch_eager/fp32", 100, "exact"), _of_class("openvino/fp32", 25, "exact"),
+        _of_class("mnn/fp32", 24, "near"),
+    ]  # fmt: skip
+    times = {"torch_eager/fp32": (100.0, 98.0), "openvino/fp32": (20.0, None), "mnn/fp32": (22.0, 21.0)}
+    said = Standings(
+        cases={
+            result.key: Standing(
+                steady=Steady(
+                    median_ms=ms, low_ms=low, high_ms=low and ms + 1, blocks=8, quiet_share=0.5, dropped_turns=0, unsteady=False
+                )
+            )
+            for result in results
+            for ms, low in [times[str(result.case.recipe)]]
+        }
+    )  # fmt: skip
+    assert {row.recipe: row.winner for row in rows(results, said) if row.winner} == {"openvino/fp32": "exact"}
+
+
 @pytest.mark.parametrize(("in_blocks_ms", "winner"), [(20.0, "mnn/fp32"), (120.0, "torch_eager/fp32")])
 def test_blocks_too_few_for_an_interval_win_where_they_and_the_process_alone_agree(
     in_blocks_ms: float, winner: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -12,7 +13,7 @@ from benchmarks.selftest.simulated import Machine, Simulated, blocks
 from tests.samples import case, machine, measurement
 from unetbench import quiet
 from unetbench.errors import BadInput
-from unetbench.records import Block, Case, Failure, Recipe, Result, Session
+from unetbench.records import Block, Case, Failure, Measurement, Recipe, Result, Session
 from unetbench.reporting import certificate, comparison
 from unetbench.reporting.report import report
 from unetbench.reporting.rows import rows
@@ -63,6 +64,32 @@ def test_ranks_come_from_verdicts_and_ties_share_theirs() -> None:
         "torch_compile[freezing=1]/fp32": "1–2",
         "torch_eager/fp32": "3",
     }
+
+
+def test_what_fails_later_changes_nothing_that_was_said_of_others() -> None:
+    """Its blocks still tell of the neighbours: a look that was shown stays as it was."""
+    results = tuple(replace(each, measurements=tuple(map(_loud, each.measurements))) for each in _results())
+    failed = (
+        *results[:-1],
+        replace(results[-1], failure=Failure(kind="crashed", stage="measuring", message="SIGSEGV")),
+    )
+    key = (results[0].key, results[1].key)
+    whole = standings(results, LOOKS).pairs[key]
+    assert whole.adjusted
+    others = standings(failed, LOOKS).pairs
+    assert set(others) == {key}
+    assert (others[key].ratio, others[key].low) == (whole.ratio, whole.low)
+
+
+def _loud(measured: Measurement) -> Measurement:
+    """Hardly a turn as quiet as the others: canaries in memory that differ from turn to turn."""
+    random = Random(measured.block)
+    turns = []
+    for turn in measured.turns:
+        memory = math.exp(random.gauss(0.4, 0.3))
+        before, after = ((cache, round(ns * memory)) for cache, ns in (turn.before_ns, turn.after_ns))
+        turns.append(replace(turn, before_ns=before, after_ns=after))
+    return replace(measured, turns=tuple(turns))
 
 
 def test_a_speed_up_has_its_interval_its_verdict_and_the_ungated_ratio_beside() -> None:

@@ -109,7 +109,9 @@ class Sweep:
         known = self.store.results(self.session.identifier)
         results = {r.case: r for r in known if r.case in wanted}
         besides = sum(bool(r.blocks) for r in known if r.case not in wanted)
-        turned = {case: result.turns for case, result in results.items()}
+        # What an earlier run had beside them counts for the line on the canaries, as it does in a report.
+        threads = self.cases[0].threads
+        turned = {result.case: result.turns for result in known if result.case.threads == threads}
         racing = groups(results.values(), self.memory_bytes)
         made_before = self.store.blocks(self.session.identifier)
         race = Race(
@@ -122,7 +124,7 @@ class Sweep:
             deadline=deadline,
             clock=self.clock,
             seed=self.session.identifier,
-            above=lambda: self._above(self.cases[0].threads),
+            above=lambda: self._above(threads),
             besides=besides,
         )
         for case in (case for case, result in results.items() if result.failure is not None):

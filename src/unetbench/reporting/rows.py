@@ -39,7 +39,7 @@ def comparable(table: Iterable[Row]) -> list[Row]:
     """Return of each network's rows those with the surest kind of time that any of them has.
 
     Those are blocks with an interval, else blocks, else processes alone: one kind is no match for another. What has
-    blocks too few for an interval is among them where it is faster than all of those both in its blocks and alone.
+    blocks too few for an interval is among them where these lie below all intervals of those and it was faster alone.
     """
     by_network: dict[tuple[object, ...], list[Row]] = {}
     for row in table:
@@ -48,10 +48,10 @@ def comparable(table: Iterable[Row]) -> list[Row]:
     return [row for of in by_network.values() for row in _surest(of)]
 
 
-def _surest(rows: Sequence[Row]) -> Iterator[Row]:
-    surest = max(map(_sureness, rows))
-    best = [row for row in rows if _sureness(row) == surest]
-    return (row for row in rows if _sureness(row) == surest or _outruns(row, best))
+def _surest(of_network: Sequence[Row]) -> Iterator[Row]:
+    surest = max(map(_sureness, of_network))
+    best = [row for row in of_network if _sureness(row) == surest]
+    return (row for row in of_network if _sureness(row) == surest or _outruns(row, best))
 
 
 def _sureness(row: Row) -> int:
@@ -59,25 +59,34 @@ def _sureness(row: Row) -> int:
 
 
 def _outruns(row: Row, others: Sequence[Row]) -> bool:
-    """Whether a row with blocks is faster than all others both in them and by processes alone."""
+    """Whether a row with blocks is faster than all others both in them, below their intervals, and alone."""
     if row.blocks is None:
         return False
     return all(
         ours is not None and theirs is not None and ours < theirs
         for other in others
-        for ours, theirs in ((row.median_ms, other.median_ms), (row.alone_ms, other.alone_ms))
+        for ours, theirs in (
+            (row.median_ms, other.interval_low_ms or other.median_ms),
+            (row.alone_ms, other.alone_ms),
+        )
     )
 
 
 def _with_winners(ordered: Sequence[Row]) -> tuple[Row, ...]:
     """Mark in rows, fastest first, those of a network that nothing as exact or more so outruns."""
     winning = set()  # of rows, whose keys may be of several sessions
+    fastest: dict[tuple[object, ...], Row] = {}  # of a network, among the winners so far
     for place, measured_class in enumerate(MEASURED_CLASSES):
         as_exact = [row for row in ordered if row.measured_class in MEASURED_CLASSES[: place + 1]]
         best: dict[tuple[object, ...], Row] = {}
         for row in comparable(as_exact):
             best.setdefault(_network(row), row)
-        winning |= {id(row) for row in best.values() if row.measured_class == measured_class}
+        for row in best.values():
+            # One more exact may have won already that has blocks too few to be compared with this one.
+            ahead = _slowness(fastest[here]) < _slowness(row) if (here := _network(row)) in fastest else False
+            if row.measured_class == measured_class and not ahead:
+                winning.add(id(row))
+                fastest[here] = row
     return tuple(replace(row, winner=row.measured_class) if id(row) in winning else row for row in ordered)
 
 

@@ -40,6 +40,8 @@ def _class_lines(report: Report, measured_class: str, rows: Sequence[Row]) -> It
     yield f"    {_time(winner)}; error {winner.relative_error:.0e}, same class on {winner.agreement:.2%} of the pixels"
     if found_of_it := report.limits.attribution(winner.case):
         yield f"    its time: {in_short(found_of_it, Recipe.parse(winner.recipe).precision)}"
+    if winner.interval_low_ms is None and any(row.interval_low_ms is not None for row in found):
+        yield "    blocks too few to tell it apart; it was faster than all others alone, too"
     tied = [row.recipe for row in found if row is not winner and _tied(report, winner, row)]
     for recipe in tied:
         yield f"    not told apart from it: {recipe}"
