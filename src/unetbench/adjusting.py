@@ -29,7 +29,7 @@ _LEAST_NOISE = 1e-6  # variance of a turn's log time: a tenth of a percent
 # Calm turns are those within 5 % of the 10 % quantile, by each canary; their middle is where the line is read. The
 # quantile itself lies below what was ever calm by the canary's own noise: a line drawn to there overshoots.
 _QUANTILE, _CALM = 0.1, math.log(1.05)
-# Found in sessions that were measured twice (docs/measuring.md, benchmarks/selftest/canaries.py): slopes of cases differ
+# Found in sessions that were measured twice (docs/measuring.md, benchmarks/selftest/taken_off.py): slopes of cases differ
 # by about so much, in cache and in memory.
 _UNLIKE = (0.10, 0.03)
 # And the next session finds slopes that differ by so many times what the blocks of one say.
