@@ -104,7 +104,7 @@ class Common:
 
     def slopes(self, without: int | None) -> Slopes:
         """Return the slopes of all rounds but one."""
-        return sum((of for number, of in self.moments.items() if number != without), Moments()).slopes()
+        return _total(self.moments, without).slopes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def common(cases: Iterable[Points]) -> Common | None:
     for case, freedom in telling:
         by_block = {number: _moments(kept) for number, kept in case.items()}
         # One case that stalls at times would drown what the others tell.
-        weight = 1.0 / sum(by_block.values(), Moments()).noise(freedom)
+        weight = 1.0 / _total(by_block).noise(freedom)
         for number, of in by_block.items():
             moments[number % ROUNDS] = moments.get(number % ROUNDS, Moments()) + of.weighed(weight)
     every = [point for case, _ in telling for kept in case.values() for point in kept]
@@ -179,8 +179,7 @@ def adjusted(case: Points, beside: Common, above: quiet.Above = quiet.AT_RECORD)
     moments = {number: _moments(kept) for number, kept in case.items()}
 
     def own(without: int | None) -> Slopes:
-        rest = (of for number, of in moments.items() if number != without)
-        return sum(rest, Moments()).slopes(bounded=False)
+        return _total(moments, without).slopes(bounded=False)
 
     beyond = {number: value - values[number] for number, value in _pseudo_values(case, own, calm).items()}
     unlike = math.hypot(*(each * _way(case.values(), k, calm[k]) for k, each in enumerate(_UNLIKE)))
@@ -236,6 +235,10 @@ def _moments(points: Sequence[Point]) -> Moments:
     )
 
 
+def _total(moments: Mapping[int, Moments], without: int | None = None) -> Moments:
+    return sum((of for number, of in moments.items() if number != without), Moments())
+
+
 def _at_calm(blocks: Collection[Sequence[Point]], slopes: Slopes, calm: tuple[float, float]) -> float:
     """The mean over blocks of the log time where the canaries are calm."""
     return fmean(
@@ -262,11 +265,10 @@ def _is_known(blocks: Collection[Sequence[Point]], calm: tuple[float, float]) ->
     ]
     square = math.fsum(cache**2 for cache, _, _ in within)
     along = math.fsum(cache * memory for cache, memory, _ in within) / square if square else 0.0
-    ways = [_way(blocks, kernel, calm[kernel]) for kernel in (0, 1)]
-    by_itself = [memory - along * cache for cache, memory, _ in within]
-    return ways[0] <= _reach([cache for cache, _, _ in within]) and ways[1] - along * ways[0] <= _reach(
-        by_itself
-    )
+    in_cache, in_memory = (_way(blocks, kernel, calm[kernel]) for kernel in (0, 1))
+    cache_reach = _reach([cache for cache, _, _ in within])
+    memory_reach = _reach([memory - along * cache for cache, memory, _ in within])
+    return in_cache <= cache_reach and in_memory - along * in_cache <= memory_reach
 
 
 def _reach(moved: Sequence[float]) -> float:

@@ -83,7 +83,8 @@ def _with_winners(ordered: Sequence[Row]) -> tuple[Row, ...]:
             best.setdefault(_network(row), row)
         for row in best.values():
             # One more exact may have won already that has blocks too few to be compared with this one.
-            ahead = _slowness(fastest[here]) < _slowness(row) if (here := _network(row)) in fastest else False
+            here = _network(row)
+            ahead = here in fastest and _slowness(fastest[here]) < _slowness(row)
             if row.measured_class == measured_class and not ahead:
                 winning.add(id(row))
                 fastest[here] = row
