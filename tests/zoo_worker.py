@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -35,6 +36,15 @@ class Zoo(Turns):
 
     def echo(self, value: Any) -> dict[str, Any]:
         return {"value": value, "threads": os.environ["OMP_NUM_THREADS"]}
+
+    def load(self, count: int) -> dict[str, Any]:  # type: ignore[override]
+        self.loaded = [[each] for each in range(count)]
+        return {}
+
+    def looked_through(self) -> dict[str, Any]:
+        """How many of the lists that were loaded a search for garbage would look at."""
+        seen = {id(each) for each in gc.get_objects()}
+        return {"value": sum(id(each) in seen for each in self.loaded)}
 
     def variable(self, name: str) -> dict[str, Any]:
         return {"value": os.environ.get(name)}

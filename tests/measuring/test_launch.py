@@ -47,6 +47,11 @@ def test_what_an_options_process_must_start_with_is_there(tmp_path: Path) -> Non
     live.end()
 
 
+def test_no_turn_looks_through_what_was_loaded_for_garbage(worker: ProcessWorker) -> None:
+    worker.ask("load", on_phase=lambda _: None, count=100)
+    assert worker.ask("looked_through", on_phase=lambda _: None) == {"value": 0}
+
+
 def test_phases_arrive_in_order(worker: ProcessWorker) -> None:
     seen: list[str] = []
     worker.ask("phases", on_phase=seen.append)
