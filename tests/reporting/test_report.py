@@ -275,3 +275,15 @@ def test_a_case_whose_threads_keep_denormals_is_named(tmp_path: Path) -> None:
     with reading(path) as store:
         (note,) = [note for note in report(store).notes() if "denormals" in note]
     assert note.endswith("slower: resnet34/unet torch_eager/fp32.")
+
+
+def test_the_front_page_names_those_of_its_rows_that_keep_denormals(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    with writing(path) as store:
+        session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+        for recipe, ms in (("torch_eager/fp32", 300), ("openvino/fp32", 100), ("onnxruntime/fp32", 200)):
+            found = measurement(ms, in_force={DENORMALS_SEEN: "kept in 1 of 2"})
+            store.append(session.identifier, case("resnet18", recipe), found)
+    with reading(path) as store:
+        front = markdown(report(store), fastest=True)
+    assert front.rstrip().endswith("slower: resnet18/unet openvino/fp32.")

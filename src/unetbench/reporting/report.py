@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -42,7 +42,8 @@ class Report:
         default_factory=dict
     )  # the level on record, by threads; None: too far, nothing is stated
     own_canaries: tuple[str, ...] = ()  # cases whose canaries read otherwise than those of the null runtime
-    keeps_denormals: tuple[str, ...] = ()  # cases some of whose threads do not flush them
+    # Names of cases some of whose threads do not flush them, by key.
+    keeps_denormals: Mapping[str, str] = field(default_factory=dict)
     other_peaks: tuple[str, ...] = ()  # what the peaks of memory are, where they are no high-water marks
     limits: Limits = NOTHING  # of the machine, and where the time of the fastest goes
 
@@ -115,15 +116,22 @@ class Report:
             notes.append(
                 f"Around these canaries read otherwise than around the null runtime, by more than 2 % beyond doubt: {several}."
             )
-        if self.keeps_denormals:
-            notes.append(
-                "Not all threads of these flush denormals, which the others do: with other weights they may be "
-                f"slower: {', '.join(self.keeps_denormals)}."
-            )
+        notes += self.denormals_note(self.shown)
         notes += [f"Peak memory is by {told}." for told in self.other_peaks]
         if self.earlier_sessions:
             notes.append(f"The store holds {self.earlier_sessions} earlier sessions: --session N shows one.")
         return tuple(notes)
+
+    def denormals_note(self, rows: Iterable[Row]) -> list[str]:
+        """Name those of the rows that are not treated as all others are."""
+        shown = {row.case for row in rows}
+        kept = [name for key, name in self.keeps_denormals.items() if key in shown]
+        if not kept:
+            return []
+        return [
+            "Not all threads of these flush denormals, which the others do: with other weights they may be "
+            f"slower: {', '.join(kept)}."
+        ]
 
     def _blocks_note(self) -> str:
         """What intervals, ranks and verdicts mean here, and how many there are."""
@@ -177,11 +185,11 @@ def report(store: Store, *, session: int | None = None) -> Report:
         said=said,
         above=above,
         own_canaries=tuple(case.name for case in disturbing(store, sessions[chosen], results)),
-        keeps_denormals=tuple(
-            result.case.name
+        keeps_denormals={
+            result.key: result.case.name
             for result in results
             if result.alone and result.alone[-1].in_force.get(DENORMALS_SEEN, "").startswith("kept")
-        ),
+        },
         other_peaks=tuple(
             sorted({m.peak_is for result in results for m in result.measurements} - {HIGH_WATER_MARK})
         ),
@@ -258,15 +266,17 @@ def write_parquet(report: Report, path: Path) -> None:
 def markdown(report: Report, *, fastest: bool = False) -> str:
     """Return the table in Markdown with its conditions and notes.
 
-    With `fastest` the winners alone, no more of them than a front page holds, and the notes that hold for all rows.
+    With `fastest` the winners alone, no more of them than a front page holds, with the notes that hold for all rows
+    and the exceptions among them.
     """
     rows = winners(report.rows)[:_FRONT] if fastest else report.shown
     columns = shown_columns(rows)
+    notes = (*report.reading_notes(), *report.denormals_note(rows)) if fastest else report.notes()
     return files.markdown_text(
         report.title,
         [column.name for column in columns],
         [[column.text(row) for column in columns] for row in rows],
-        (report.conditions(), *(report.reading_notes() if fastest else report.notes())),
+        (report.conditions(), *notes),
     )
 
 
