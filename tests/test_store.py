@@ -78,6 +78,13 @@ def test_troubles_of_the_machine_are_none_of_the_store(path: Path) -> None:
         writing(path),
     ):
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
+    with pytest.raises(StoreError, match=r"'/photos/a\.png' cannot be used \(No such file"), writing(path):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/photos/a.png")
+    with (
+        pytest.raises(StoreError, match=r"results\.sqlite' cannot be used .*: give another --store"),
+        writing(path),
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied", f"{path}-wal")
     with pytest.raises(StoreError, match="is full: make room; what was shown is stored"), writing(path):
         raise sqlite3.OperationalError("database or disk is full")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -178,10 +180,16 @@ def test_threads_and_denormals_are_read_back_as_asked(name: str, precision: str)
 
 
 @runtimes
-def test_threads_not_asked_are_the_cores_granted(name: str) -> None:
+def test_threads_not_asked_are_the_cores_granted_and_no_file_stays(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _session(name)  # skips where it cannot run
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     session = prepare(_model(), IMAGES[0], runtime=name)
     assert session.in_force()["threads"] == str(machine.granted_cores())
+    del session
+    gc.collect()
+    assert not list(tmp_path.glob("unetbench-*")), "the converted network goes with its session"
 
 
 @pytest.mark.parametrize(("name", "key", "value"), OPTIONS)

@@ -52,6 +52,18 @@ def test_no_turn_looks_through_what_was_loaded_for_garbage(worker: ProcessWorker
     assert worker.ask("looked_through", on_phase=lambda _: None) == {"value": 0}
 
 
+def test_what_measuring_holds_is_no_memory_of_the_case(tmp_path: Path) -> None:
+    peaks = []
+    for count in (1, 16):
+        live = _worker(tmp_path)
+        live.ask("hold", on_phase=lambda _: None, count=count)
+        told = live.ask("memory", on_phase=lambda _: None, reset=True)
+        live.end()
+        peaks.append(told["peak_rss_bytes"])
+        assert told["held_bytes"] == count * (4 + 8 + 4) * 2**20
+    assert abs(peaks[1] - peaks[0]) < 8 << 20
+
+
 def test_phases_arrive_in_order(worker: ProcessWorker) -> None:
     seen: list[str] = []
     worker.ask("phases", on_phase=seen.append)

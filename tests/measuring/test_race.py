@@ -229,6 +229,36 @@ def test_time_that_is_left_goes_to_those_that_did_not_fit_at_first() -> None:
     assert not race.cut_short
 
 
+def test_who_does_not_fit_is_passed_over_for_a_smaller_one_behind() -> None:
+    """Its fastest case is the fastest of all, its reference takes half a minute."""
+    ms = {EAGER: 100.0, COMPILED: 90.0, OTHER[0]: 30_000.0, OTHER[1]: 50.0}
+    alone = {each: _result(each, time) for each, time in ms.items()}
+    third = tuple(case("resnet50", str(each.recipe)) for each in OTHER)
+    alone |= {each: _result(each, 40.0) for each in third}
+    ratios = {EAGER: 2.0, COMPILED: 1.5, OTHER[0]: 2.0, OTHER[1]: 1.0, third[0]: 2.0, third[1]: 1.0}
+    groups_ = ((EAGER, COMPILED), OTHER, third)
+    race, turned = _raced(groups_, ratios, deadline=430.0, block_s=10.0, alone=alone)
+    assert [len(turned[group[0]]) for group in groups_] == [8, 0, 8]
+    assert race.cut_short
+
+
+def test_time_for_the_last_block_of_one_is_not_lost_to_another_that_needs_more() -> None:
+    now = 0.0
+    race = _race(((EAGER, COMPILED), OTHER), deadline=1000.0, clock=lambda: now)
+    for _ in range(2):
+        step = race.next_group()
+        assert step is not None
+        race.took(step[0], 120.0 if step[0] == OTHER else 20.0)
+        for each in step[0]:
+            race.turned[each][step[1]] = []  # type: ignore[index]
+    now = 900.0
+    step = race.next_group()
+    assert step is not None
+    assert step[0] == (EAGER, COMPILED)
+    assert race.next_group() is None
+    assert race.cut_short
+
+
 def test_a_case_that_is_lost_has_no_more_blocks_and_a_group_of_the_lost_none() -> None:
     race = _race(((EAGER, COMPILED),))
     race.lost(COMPILED)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.samples import case
 from unetbench.measuring import artifacts, reference
+from unetbench.records import REFERENCE, Case, Network
 
 
 def test_other_photographs_inputs_or_networks_have_another_name() -> None:
@@ -17,6 +18,23 @@ def test_other_photographs_inputs_or_networks_have_another_name() -> None:
         reference.name(case("resnet34"), images="a", checked_inputs=1),
     }
     assert len(others | {known}) == 4
+
+
+def test_what_builds_a_whole_network_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Case(
+        network=Network(reference="smp.unet[resnet18]"),
+        recipe=REFERENCE,
+        height_px=64,
+        width_px=64,
+        threads=1,
+    )
+    known = [reference.name(each, images="a", checked_inputs=1) for each in (whole, case())]
+    version = artifacts._version
+    monkeypatch.setattr(
+        artifacts, "_version", lambda name: "changed" if "segmentation" in name else version(name)
+    )
+    now = [reference.name(each, images="a", checked_inputs=1) for each in (whole, case())]
+    assert [a == b for a, b in zip(known, now, strict=True)] == [False, True]
 
 
 def test_other_versions_and_other_code_have_another_name(monkeypatch: pytest.MonkeyPatch) -> None:

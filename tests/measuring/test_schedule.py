@@ -129,7 +129,18 @@ def test_phases_come_in_order_and_nothing_ticks_while_runs_are_timed(
 
     watcher, _ = _sweep(tmp_path, start, cases=CASES[:1])
     assert watcher.told[1:-1] == ["checking", "warming up", "measuring"]
-    assert workers[0].asked == ["load", "bind", "run", "read", "memory", "run", "run", "memory", "check"]
+    assert workers[0].asked == [
+        "load",
+        "bind",
+        "run",
+        "memory",
+        "read",
+        "memory",
+        "run",
+        "run",
+        "memory",
+        "check",
+    ]
     assert workers[0].ticking["load"]
     assert not workers[0].ticking["run"]
 
@@ -197,12 +208,10 @@ def test_fresh_measures_everything_anew(tmp_path: Path, folder_ready: None) -> N
         started.append(case)
         return FakeWorker()
 
-    path = tmp_path / "results.sqlite"
-    with writing(path) as store:
-        session = _session(store, True)
-        assert session.identifier == 2
-        assert store.results(2) == ()
-        assert len(store.results(1)) == 2, "what was measured before is kept"
+    _sweep(tmp_path, start, cases=CASES[:2], fresh=True)
+    assert started == list(CASES[:2])
+    with reading(tmp_path / "results.sqlite") as store:
+        assert [len(store.results(number)) for number in (1, 2)] == [2, 2], "what was measured before is kept"
 
 
 def test_an_interrupted_case_leaves_no_result_and_no_worker(tmp_path: Path, folder_ready: None) -> None:

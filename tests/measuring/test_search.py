@@ -38,7 +38,8 @@ RECIPES = [
 class Measured:
     """Stands for a machine: every case takes what its encoder takes, int8 half of it, and a minute to measure."""
 
-    def __init__(self) -> None:
+    def __init__(self, disturbed: str = "") -> None:
+        self.disturbed = disturbed  # an encoder whose times say nothing
         self.asked: list[tuple[str, list[Case], float]] = []
         self.now_s = 0.0
 
@@ -57,11 +58,9 @@ class Measured:
                 case=case, session=1, failure=Failure(stage="building", kind="unsupported", message="no")
             )
         ms = {"resnet50": 990.0, "resnet18": 100.0, "efficientnet_b0": 150.0}.get(case.network.encoder, 60.0)
-        return Result(
-            case=case,
-            session=1,
-            measurements=(measurement(ms / (2 if case.recipe.precision == "int8" else 1)),),
-        )
+        ms /= 2 if case.recipe.precision == "int8" else 1
+        found = measurement(ms, waiting_share=0.5 if case.network.encoder == self.disturbed else None)
+        return Result(case=case, session=1, measurements=(found,))
 
 
 def _search(**changes: object) -> Search:
@@ -101,6 +100,14 @@ def test_a_limit_that_one_process_alone_just_misses_is_left_to_blocks() -> None:
     near = Measured()
     _search(exact_only=True, max_latency_ms=95.0).run(near, 60 * 60, near.clock)
     assert {case.network.encoder for case in near.asked[2][1]} >= {"resnet18"}, "100 ms alone"
+
+
+def test_a_time_that_others_disturbed_drops_no_encoder() -> None:
+    measured = Measured(disturbed="resnet50")
+    _search().run(measured, 60 * 60, measured.clock)
+    assert "resnet50" in {case.network.encoder for case in measured.asked[1][1]}, (
+        "990 ms, and the best quality"
+    )
 
 
 def test_it_keeps_within_the_budget() -> None:

@@ -265,6 +265,19 @@ def test_peaks_of_memory_that_are_no_high_water_marks_are_labelled(tmp_path: Pat
         assert not [text for _, text in plain if told in text]
 
 
+@pytest.mark.parametrize("held", [None, 19_000_000])
+def test_what_measuring_held_is_told_where_peaks_have_it(tmp_path: Path, held: int | None) -> None:
+    path = tmp_path / "results.sqlite"
+    with writing(path) as store:
+        session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+        store.append(session.identifier, case("resnet18"), measurement(held_bytes=held))
+    with reading(path) as store:
+        told = report(store)
+        assert ("measuring held among it" in markdown(told, fastest=True)) == (held is None)
+        text = " ".join(fact for _, fact in certificate(store, told, "resnet18"))
+    assert ("19 MB that measuring held" in text) == (held is not None)
+
+
 def test_a_case_whose_threads_keep_denormals_is_named(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     with writing(path) as store:

@@ -22,7 +22,7 @@ from typing import Any, Final
 from unetbench import machine, parts
 from unetbench.errors import BadInput
 from unetbench.keys import digest
-from unetbench.records import Case
+from unetbench.records import Case, Network
 
 MANIFEST: Final = "artifact.json"
 _UNFINISHED = ".part-"
@@ -64,8 +64,7 @@ def key(case: Case, *, weights: str, images: str, build: int) -> str:
     here = machine.machine()
     network = replace(case.network, weights="random")  # the digest says more than how they were drawn
     calibration = images if case.recipe.precision == "int8" else ""
-    taken = [*runtimes, parts.find("reference", network.part.name)] if network.reference else runtimes
-    packages = [name for part in taken for name in part.constants.get("REQUIRES", ())]
+    packages = [name for part in runtimes for name in part.constants.get("REQUIRES", ())]
     # A shell may hold back what the CPU has, or set a compiler's options: its code is not what another shell asks for.
     machine_facts = (here.cpu, here.instruction_sets, here.environment)
     asked = replace(case, network=network)
@@ -75,11 +74,18 @@ def key(case: Case, *, weights: str, images: str, build: int) -> str:
             weights,
             calibration,
             build,
-            made_by(packages),
+            made_by([*packages, *builders(network)]),
             machine_facts,
             sources([part.name for part in runtimes]),
         )
     )
+
+
+def builders(network: Network) -> tuple[str, ...]:
+    """Return the packages that a whole network of another project is built by."""
+    if not network.reference:
+        return ()
+    return tuple(parts.find("reference", network.part.name).constants.get("REQUIRES", ()))
 
 
 def facts(folder: Path) -> dict[str, Any] | None:

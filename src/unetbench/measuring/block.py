@@ -36,6 +36,7 @@ class Loaded:
     rewrites: tuple[RewriteReport, ...]
     first_run_ns: int = 0
     load_peak_bytes: int = 0
+    held_bytes: int = 0
     peak_is: str = ""
     warmup_ns: tuple[int, ...] = ()
 
@@ -47,9 +48,10 @@ class Loaded:
 
         ask("bind", image=0)
         (self.first_run_ns,) = ask("run", at_least=1, at_most=1, limit_ns=0)["run_ns"]
+        peak = ask("memory", reset=False)  # comparing answers takes memory too, which is none of the case
+        self.load_peak_bytes, self.held_bytes = peak["peak_rss_bytes"], peak["held_bytes"]
         _checked(ask("read"))
-        peak = ask("memory", reset=True)
-        self.load_peak_bytes, self.peak_is = peak["peak_rss_bytes"], peak["peak_is"]
+        self.peak_is = ask("memory", reset=True)["peak_is"]
 
     def measurement(
         self,
@@ -82,6 +84,7 @@ class Loaded:
             cpu_ns=timed["cpu_ns"],
             peak_load_bytes=self.load_peak_bytes,
             peak_run_bytes=run_peak,
+            held_bytes=self.held_bytes,
             peak_is=self.peak_is,
             parity=_checked(answer),
             in_force=answer["in_force"] | dict(seen),

@@ -181,7 +181,7 @@ class ProcessWorker:
         with contextlib.suppress(OSError):
             os.write(self._commands, b'{"do": "quit"}\n')
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(0 if self._stage == "ended" else _END_S)
+            self._process.wait(_END_S)
         self._kill_group()
         self._process.wait()
         self._drain_log()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,19 @@ class Preparing:
     on_phase: Callable[[str], None]
     on_tick: Callable[[], None]
     _digest: str | None = None  # of the photographs, which stay what they are while a session lasts
+    _ready: set[Path] = field(
+        default_factory=set
+    )  # references found whole, of hundreds of megabytes: asked once
 
     def reference(self, case: Case) -> Path:
         """Return the folder of the network's weights, inputs and answers."""
         folder = self.work / reference.name(
             case, images=self._photographs(), checked_inputs=self.checked_inputs
         )
-        if not reference.ready(folder):
-            self._ask(case, "reference", folder=str(folder), inputs=self.checked_inputs)
+        if folder not in self._ready:
+            if not reference.ready(folder):
+                self._ask(case, "reference", folder=str(folder), inputs=self.checked_inputs)
+            self._ready.add(folder)
         return folder
 
     def artifact(self, case: Case, build: int = 0) -> Path | None:

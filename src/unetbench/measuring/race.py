@@ -43,7 +43,8 @@ def groups(results: Iterable[Result], memory_bytes: int) -> tuple[Group, ...]:
     by_network: dict[str, list[Case]] = {}
     for result in results:
         if result.alone:
-            peaks[result.case] = result.alone[-1].peak_load_bytes
+            alone = result.alone[-1]
+            peaks[result.case] = alone.peak_load_bytes + (alone.held_bytes or 0)  # its process has all of it
             by_network.setdefault(result.case.network_key(), []).append(result.case)
     return tuple(
         part for cases in by_network.values() for part in _parts(cases, peaks, memory_bytes * _MEMORY_SHARE)
@@ -124,14 +125,16 @@ class Race:
         if not running:
             self.cut_short = bool(self._waiting)
             return None
-        candidates = [group for group in running if group not in self._taken]
-        group = random.Random(f"{self.seed}/{self.round}/{len(candidates)}").choice(candidates)
-        late = self.deadline is not None and self.clock() + self.expected_s(group) > self.deadline
-        if late or self.round >= ROUNDS:
+        candidates = [group for group in running if group not in self._taken and self._in_time(group)]
+        if not candidates or self.round >= ROUNDS:
             self.cut_short = True
             return None
+        group = random.Random(f"{self.seed}/{self.round}/{len(candidates)}").choice(candidates)
         self._taken.add(group)
         return group, self.offsets[group] + self.round
+
+    def _in_time(self, group: Group) -> bool:
+        return self.deadline is None or self.clock() + self.expected_s(group) <= self.deadline
 
     def _next_round(self, made: Mapping[Group, int], *, anew: bool = False) -> dict[Group, int]:
         running = self._retire(made, anew=anew)
@@ -173,7 +176,7 @@ class Race:
         return sum(number < later[0] for number in earlier) < self.preset.looks[0][0]
 
     def _admit(self) -> bool:
-        """Let those race that can reach the first look in time, the fastest alone before others.
+        """Let those race that can reach the first look in time, the fastest alone before others; who cannot is passed over.
 
         What they are chosen by is no part of what they are judged by, so the verdicts stay valid.
         Return whether there were any.
@@ -181,14 +184,14 @@ class Race:
         left_s = float("inf") if self.deadline is None else self.deadline - self.clock()
         before = len(self._racing)
         self._waiting = [group for group in self._waiting if group not in self._out]
-        while self._waiting:
-            group = self._waiting[0]
+        for group in list(self._waiting):
             blocks = max(1, self.preset.looks[0][0] - self.blocks(group))
             needed = blocks * self.expected_s(group)
             if needed > left_s and self._racing:
-                break
+                continue
             left_s -= needed
-            self._racing.append(self._waiting.pop(0))
+            self._waiting.remove(group)
+            self._racing.append(group)
         return len(self._racing) > before
 
     def _pace(self) -> float:

@@ -29,7 +29,8 @@ FILES = ("weights.safetensors", "images.npy", "answers.npy")
 
 def name(case: Case, *, images: str, checked_inputs: int) -> str:
     """Return the name of a network's reference: a hash of all that it is made from. `images` is a digest."""
-    return digest((case.network_key(), images, checked_inputs, artifacts.made_by(()), artifacts.sources(())))
+    made_by = artifacts.made_by(artifacts.builders(case.network))
+    return digest((case.network_key(), images, checked_inputs, made_by, artifacts.sources(())))
 
 
 def ready(folder: Path) -> bool:
@@ -50,6 +51,11 @@ def weights_digest(folder: Path) -> str:
 def images(folder: Path) -> list[Image]:
     """Return the inputs. Shapes: each (B, C, H, W), normalised."""
     return list(np.load(folder / "images.npy", allow_pickle=False))
+
+
+def first_image(folder: Path) -> Image:
+    """Return the first of the inputs; the others are not read. Shapes: (B, C, H, W), normalised."""
+    return np.array(np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)[0])
 
 
 def answers(folder: Path) -> tuple[Floats, tuple[float, ...]]:

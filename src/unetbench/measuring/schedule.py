@@ -78,6 +78,7 @@ class Sweep:
     memory_bytes: int = 1 << 62  # granted to all processes of a block
     _spent_s: dict[str, list[float]] = field(default_factory=dict)
     _null_turns: dict[int, list[Turn]] = field(default_factory=dict)  # of the session, by threads
+    _preparing: Preparing | None = None
 
     def run(self, deadline: float | None = None) -> bool:
         """Measure every case that has no result yet, in order; each is stored before it is reported.
@@ -278,15 +279,17 @@ class Sweep:
     @property
     def preparing(self) -> Preparing:
         """What makes references and artifacts with this sweep's folders and workers."""
-        return Preparing(
-            work=self.work,
-            cache=self.cache,
-            images=self.images,
-            checked_inputs=self.preset.checked_inputs,
-            start_worker=self.start_worker,
-            on_phase=self.observer.phase,
-            on_tick=self.observer.tick,
-        )
+        if self._preparing is None:
+            self._preparing = Preparing(
+                work=self.work,
+                cache=self.cache,
+                images=self.images,
+                checked_inputs=self.preset.checked_inputs,
+                start_worker=self.start_worker,
+                on_phase=self.observer.phase,
+                on_tick=self.observer.tick,
+            )
+        return self._preparing
 
 
 def refuse_full_disk(message: str) -> None:

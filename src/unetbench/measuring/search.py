@@ -132,7 +132,7 @@ class Search:
             if self.max_latency_ms is None
             else self.max_latency_ms * (_MOST_EXACT_GAIN if self.exact_only else _MOST_GAIN)
         )
-        times = {r.case.network.encoder: _median_ms(r) for r in results if r.failure is None and r.alone}
+        times = {r.case.network.encoder: _at_least_ms(r) for r in results if r.failure is None and r.alone}
         near = [encoder for encoder, ms in times.items() if ms <= limit_ms]
         near = near or sorted(times, key=times.__getitem__)[:_FINALISTS]
         return self.best_first(near)[: max(_FINALISTS, ceil(len(near) / 2))]
@@ -141,15 +141,15 @@ class Search:
         """Return the cases that have paired blocks: of the best encoders within the limits, those that meet them."""
         whole = [r for r in results if r.failure is None and r.alone and r.case.recipe != REFERENCE]
         meeting = [r for r in whole if self._meets(r)] or whole
-        encoders = self.best_first({r.case.network.encoder for r in meeting})
+        encoders = self.best_first(dict.fromkeys(r.case.network.encoder for r in meeting))
         chosen = encoders[:_FINALISTS]
         return [r.case for r in meeting if r.case.network.encoder in chosen]
 
     def _meets(self, result: Result) -> bool:
         """Whether a case is within the limits by what it took alone; weights outside its files are no reason here."""
         measured = result.alone[-1]
-        # One process alone says about how fast, and nothing where others disturbed it; blocks say more.
-        about_ms = 0.0 if disturbed(measured.waiting_share) else _median_ms(result) / halving.CLOSE_ALONE
+        # One process alone says about how fast; blocks say more.
+        about_ms = _at_least_ms(result) / halving.CLOSE_ALONE
         held = [
             (about_ms, self.max_latency_ms),
             (max(measured.peak_load_bytes, measured.peak_run_bytes) / 1e6, self.max_memory_mb),
@@ -174,5 +174,7 @@ def one_of_each(recipes: Sequence[Recipe]) -> list[Recipe]:
     )
 
 
-def _median_ms(result: Result) -> float:
-    return summary(result.alone[-1].run_ns).median_ms
+def _at_least_ms(result: Result) -> float:
+    """What a run takes, by a process alone; where others disturbed it that says nothing, and nobody is dropped by it."""
+    measured = result.alone[-1]
+    return 0.0 if disturbed(measured.waiting_share) else summary(measured.run_ns).median_ms

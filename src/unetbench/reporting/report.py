@@ -24,6 +24,7 @@ from unetbench.store import Store
 _GIB = 1 << 30
 _FRONT = 25  # rows
 _QUICK = "Quick preset: medians and quartiles of one process; neighbouring rows may change places when measured again."
+_HOLDING = ", the inputs and expected answers that measuring held among it"
 _WINNER = (
     "Winner: the fastest of its network among answers at least as exact, by its median; near ties may change "
     "places when measured again."
@@ -44,6 +45,7 @@ class Report:
     own_canaries: tuple[str, ...] = ()  # cases whose canaries read otherwise than those of the null runtime
     # Names of cases some of whose threads do not flush them, by key.
     keeps_denormals: Mapping[str, str] = field(default_factory=dict)
+    peaks_hold: bool = False  # what measuring held is in peaks of memory: recorded before it was taken off
     other_peaks: tuple[str, ...] = ()  # what the peaks of memory are, where they are no high-water marks
     limits: Limits = NOTHING  # of the machine, and where the time of the fastest goes
 
@@ -78,8 +80,8 @@ class Report:
         notes = [_QUICK if self.session.preset == "quick" else self._blocks_note()]
         notes.append(
             "Speed-up is against torch_eager/fp32 in the same session; end-to-end is bind + run + read; "
-            "peak is the process's resident memory in steady inference; a multiply-add counts as 2 FLOP; "
-            "every timed answer passed the gate of its precision against fp64 (the same class on 99.9 % of the pixels "
+            f"peak is the process's resident memory in steady inference{_HOLDING if self.peaks_hold else ''}; "
+            "a multiply-add counts as 2 FLOP; every timed answer passed the gate of its precision against fp64 (the same class on 99.9 % of the pixels "
             "in fp32, 99 % in bf16; in int8 a floor of 90 %, no promise)."
         )
         if several_recipes(self.shown):
@@ -190,6 +192,7 @@ def report(store: Store, *, session: int | None = None) -> Report:
             for result in results
             if result.alone and result.alone[-1].in_force.get(DENORMALS_SEEN, "").startswith("kept")
         },
+        peaks_hold=any(m.held_bytes is None for result in results for m in result.measurements),
         other_peaks=tuple(
             sorted({m.peak_is for result in results for m in result.measurements} - {HIGH_WATER_MARK})
         ),

@@ -14,6 +14,8 @@ runtimes need torch to load; conversion may use it, so it is imported inside.
 
 from __future__ import annotations
 
+import shutil
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,9 +100,19 @@ def prepare(
     module = part.module()
     folder = None if module.IN_PROCESS else Path(mkdtemp(prefix="unetbench-"))
     threads = machine.threads_or_granted(threads)
-    artifact = module.convert(
-        model, (image,), precision=precision, options=dict(choice.options), threads=threads, folder=folder
-    )
-    session: Session = module.load(artifact, threads=threads)
+    try:
+        artifact = module.convert(
+            model, (image,), precision=precision, options=dict(choice.options), threads=threads, folder=folder
+        )
+        session: Session = module.load(artifact, threads=threads)
+    except BaseException:
+        _remove(folder)
+        raise
+    weakref.finalize(session, _remove, folder)  # some read their files as long as they live
     session.bind(image)
     return session
+
+
+def _remove(folder: Path | None) -> None:
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
