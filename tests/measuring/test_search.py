@@ -10,8 +10,9 @@ import pytest
 from tests.samples import case, machine, measurement
 from unetbench import candidates
 from unetbench.errors import BadInput
+from unetbench.measuring import session
 from unetbench.measuring.preset import TUNE, Preset
-from unetbench.measuring.search import ALONE, Search, known_results, one_of_each
+from unetbench.measuring.search import ALONE, Search, known_results, one_of_each, search
 from unetbench.quality import Quality, published
 from unetbench.records import Case, Failure, Recipe, Result
 from unetbench.store import writing
@@ -121,6 +122,19 @@ def test_where_nothing_is_near_the_fastest_go_on() -> None:
     measured = Measured()
     _search(max_latency_ms=1.0).run(measured, 60 * 60, measured.clock)
     assert {case.network.encoder for case in measured.asked[1][1]} == {"mobileone_s0", "regnetx_004"}
+
+
+def test_weights_and_answers_stay_from_rung_to_rung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured, plans = Measured(), []
+
+    def run(plan: session.Plan, _: object) -> list[Result]:
+        plans.append(plan)
+        return measured(plan.cases, plan.preset, plan.budget_s or 0.0)
+
+    monkeypatch.setattr(session, "run", run)
+    plan = session.Plan(cases=(), store=tmp_path / "advised.sqlite", preset=TUNE, command=())
+    search(_search(), plan, lambda *_: None, 3600.0, {})  # type: ignore[arg-type,return-value]
+    assert [each.keeps_work for each in plans] == [True, True, False]
 
 
 def test_both_rungs_are_of_one_session() -> None:

@@ -51,7 +51,10 @@ def search(
     def measure(cases: Sequence[Case], preset: Preset, seconds: float) -> Sequence[Result]:
         there = [] if preset.looks else [known[case] for case in cases if case in known]
         missing = [case for case in cases if preset.looks or case not in known]
-        rung = replace(plan, cases=missing, preset=preset, budget_s=seconds, halving=bool(preset.looks))
+        last = bool(preset.looks)
+        rung = replace(
+            plan, cases=missing, preset=preset, budget_s=seconds, halving=last, keeps_work=not last
+        )
         return [*there, *(session.run(rung, observer) if missing else ())]
 
     return wish.run(measure, budget_s)

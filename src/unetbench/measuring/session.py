@@ -40,6 +40,7 @@ class Plan:
     limit_s: float | None = None  # per case; the preset's where None
     budget_s: float | None = None  # for everything; a table cut short is still true
     halving: bool = False  # a search: slow recipes leave early, only the fastest have all blocks
+    keeps_work: bool = False  # weights and answers stay when all is done: more of the same networks follows
     breakdown: bool = False  # then the machine's limits, and where the time of the fastest goes
 
 
@@ -95,7 +96,7 @@ def run(
             settled = settled and (not plan.breakdown or breakdown.measure(sweep, deadline))
         finally:
             watcher.close()
-        if settled:
+        if settled and not plan.keeps_work:
             shutil.rmtree(work, ignore_errors=True)  # weights and inputs can be made again
         wanted = {case.key() for case in (*plan.cases, *cases)}
         return tuple(result for result in store.results(session.identifier) if result.key in wanted)
