@@ -58,9 +58,12 @@ COLUMNS = {  # of each table, those that are sealed, in the order in which the f
 }
 
 
+_AS_TEXT = json.JSONEncoder(default=repr)  # made once: a store has thousands of rows
+
+
 def seal(table: str, row: Sequence[Any]) -> str:
     """Return what tells whether a row is still what was written: damage may leave a row that reads well."""
-    return hashlib.sha256(json.dumps([table, *row], default=repr).encode()).hexdigest()[:16]
+    return hashlib.sha256(_AS_TEXT.encode([table, *row]).encode()).hexdigest()[:16]
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from unetbench.errors import BadInput
@@ -132,6 +133,7 @@ class Choice:
         return f"{self.name}[{options}]" if options else self.name
 
     @classmethod
+    @lru_cache(maxsize=1024)  # a store names the same few parts in each of thousands of cases
     def parse(cls, text: str) -> Choice:
         """Read `name` or `name[key=value,…]`."""
         match = re.fullmatch(r"([A-Za-z_]\w*)(?:\[([^\[\]]*)\])?", text)

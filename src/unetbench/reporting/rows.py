@@ -41,11 +41,15 @@ def comparable(table: Iterable[Row]) -> list[Row]:
     Those are blocks with an interval, else blocks, else processes alone: one kind is no match for another. What has
     blocks too few for an interval is among them where these lie below all intervals of those and it was faster alone.
     """
-    by_network: dict[tuple[object, ...], list[Row]] = {}
+    return [row for of in _by_network(table) for row in _surest(of)]
+
+
+def _by_network(table: Iterable[Row]) -> Iterable[list[Row]]:
+    found: dict[tuple[object, ...], list[Row]] = {}
     for row in table:
         if row.status == "ok":
-            by_network.setdefault(_network(row), []).append(row)
-    return [row for of in by_network.values() for row in _surest(of)]
+            found.setdefault(_network(row), []).append(row)
+    return found.values()
 
 
 def _surest(of_network: Sequence[Row]) -> Iterator[Row]:
@@ -74,21 +78,22 @@ def _outruns(row: Row, others: Sequence[Row]) -> bool:
 
 def _with_winners(ordered: Sequence[Row]) -> tuple[Row, ...]:
     """Mark in rows, fastest first, those of a network that nothing as exact or more so outruns."""
-    winning = set()  # of rows, whose keys may be of several sessions
-    fastest: dict[tuple[object, ...], Row] = {}  # of a network, among the winners so far
-    for place, measured_class in enumerate(MEASURED_CLASSES):
-        as_exact = [row for row in ordered if row.measured_class in MEASURED_CLASSES[: place + 1]]
-        best: dict[tuple[object, ...], Row] = {}
-        for row in comparable(as_exact):
-            best.setdefault(_network(row), row)
-        for row in best.values():
-            # One more exact may have won already that has blocks too few to be compared with this one.
-            here = _network(row)
-            ahead = here in fastest and _slowness(fastest[here]) < _slowness(row)
-            if row.measured_class == measured_class and not ahead:
-                winning.add(id(row))
-                fastest[here] = row
+    # By identity: the keys of rows may be of several sessions.
+    winning = {id(row) for of_network in _by_network(ordered) for row in _winning(of_network)}
     return tuple(replace(row, winner=row.measured_class) if id(row) in winning else row for row in ordered)
+
+
+def _winning(of_network: Sequence[Row]) -> Iterator[Row]:
+    fastest: Row | None = None  # among the winners so far
+    for place, measured_class in enumerate(MEASURED_CLASSES):
+        as_exact = [row for row in of_network if row.measured_class in MEASURED_CLASSES[: place + 1]]
+        best = next(_surest(as_exact), None) if as_exact else None
+        if best is None or best.measured_class != measured_class:
+            continue
+        # One more exact may have won already that has blocks too few to be compared with this one.
+        if fastest is None or _slowness(best) <= _slowness(fastest):
+            fastest = best
+            yield best
 
 
 def _network(row: Row) -> tuple[object, ...]:
