@@ -140,7 +140,7 @@ class FakeWorker:
             }  # fmt: skip
         answers: dict[str, dict[str, Any]] = {
             "load": LOADED,
-            "memory": {"peak_rss_bytes": 1 << 20, "held_bytes": 0, "peak_is": "VmHWM"},
+            "memory": {"peak_rss_bytes": 1 << 20, "held_bytes": 1 << 10, "peak_is": "VmHWM"},
             "read": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": self.threads}},
             "check": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": self.threads}},
             "limits": LIMITS,

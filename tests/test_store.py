@@ -80,6 +80,8 @@ def test_troubles_of_the_machine_are_none_of_the_store(path: Path) -> None:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
     with pytest.raises(StoreError, match=r"'/photos/a\.png' cannot be used \(No such file"), writing(path):
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/photos/a.png")
+    with pytest.raises(StoreError, match=r"work/worker-1' cannot be used \(No space left"), writing(path):
+        raise OSError(errno.ENOSPC, "No space left on device", f"{path}.work/worker-1")
     with (
         pytest.raises(StoreError, match=r"results\.sqlite' cannot be used .*: give another --store"),
         writing(path),

@@ -43,7 +43,7 @@ class Candidate:
 
     @property
     def memory_mb(self) -> float:
-        """The most that its process ever held: one that is ended while it loads runs nothing."""
+        """The most that its process held for it: one that is ended while it loads runs nothing."""
         return max(self.row.peak_mb or 0.0, self.row.peak_load_mb or 0.0)
 
     @property

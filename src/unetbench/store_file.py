@@ -15,6 +15,7 @@ import msgspec
 
 from unetbench.errors import StoreError
 
+_BESIDE = ("", "-wal", "-shm", "-journal", ".lock", ".work")
 _KEPT = "what was shown is stored, and the same command goes on from there"
 
 
@@ -59,8 +60,9 @@ def told(path: Path) -> Iterator[None]:
         # Nothing of this file: no memory for a process, a disk or a quota that is full.
         if error.filename is None:
             raise StoreError(f"this machine cannot go on ({error.strerror}): {_KEPT}.") from error
-        name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
-        if not (name.startswith(str(path)) or path.is_relative_to(name)):  # of another file, met on the way
+        name = str(path) if isinstance(error.filename, int) else os.fsdecode(error.filename)
+        own = name in {f"{path}{suffix}" for suffix in _BESIDE} or path.is_relative_to(name)
+        if not own:  # another file, met on the way
             raise StoreError(f"{name!r} cannot be used ({error.strerror}): {_KEPT}.") from error
         raise StoreError(
             f"store {str(path)!r} cannot be used ({error.strerror}): give another --store FILE."

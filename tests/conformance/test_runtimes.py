@@ -187,6 +187,8 @@ def test_threads_not_asked_are_the_cores_granted_and_no_file_stays(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     session = prepare(_model(), IMAGES[0], runtime=name)
     assert session.in_force()["threads"] == str(machine.granted_cores())
+    files = not parts.find("runtime", name).constants["IN_PROCESS"]
+    assert bool(list(tmp_path.glob("unetbench-*"))) == files, "as long as it lives"
     del session
     gc.collect()
     assert not list(tmp_path.glob("unetbench-*")), "the converted network goes with its session"

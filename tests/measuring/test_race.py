@@ -78,6 +78,13 @@ def test_a_group_too_large_for_the_memory_is_split_each_part_with_the_reference(
     assert groups(results, 9 * 10**9) == ((EAGER, COMPILED, BF16),)
 
 
+def test_what_measuring_holds_counts_where_processes_must_fit_into_the_memory() -> None:
+    found = measurement(100.0, peak_load_bytes=10**9, held_bytes=10**9)
+    results = [Result(case=each, session=1, measurements=(found,)) for each in (EAGER, COMPILED, BF16)]
+    assert groups(results, 9 * 10**9) == ((EAGER, COMPILED), (EAGER, BF16))
+    assert groups(results, 10 * 10**9) == ((EAGER, COMPILED, BF16),)
+
+
 def test_the_parts_of_a_split_group_have_numbers_of_their_own() -> None:
     parts = ((EAGER, COMPILED), (EAGER, BF16))
     _, turned = _raced(parts, {EAGER: 2.0, COMPILED: 1.5, BF16: 1.0})
@@ -234,7 +241,7 @@ def test_who_does_not_fit_is_passed_over_for_a_smaller_one_behind() -> None:
     ms = {EAGER: 100.0, COMPILED: 90.0, OTHER[0]: 30_000.0, OTHER[1]: 50.0}
     alone = {each: _result(each, time) for each, time in ms.items()}
     third = tuple(case("resnet50", str(each.recipe)) for each in OTHER)
-    alone |= {each: _result(each, 40.0) for each in third}
+    alone |= {each: _result(each, 60.0) for each in third}
     ratios = {EAGER: 2.0, COMPILED: 1.5, OTHER[0]: 2.0, OTHER[1]: 1.0, third[0]: 2.0, third[1]: 1.0}
     groups_ = ((EAGER, COMPILED), OTHER, third)
     race, turned = _raced(groups_, ratios, deadline=430.0, block_s=10.0, alone=alone)
@@ -242,20 +249,18 @@ def test_who_does_not_fit_is_passed_over_for_a_smaller_one_behind() -> None:
     assert race.cut_short
 
 
-def test_time_for_the_last_block_of_one_is_not_lost_to_another_that_needs_more() -> None:
+def test_time_for_more_blocks_of_one_is_not_lost_to_another_that_needs_more() -> None:
     now = 0.0
     race = _race(((EAGER, COMPILED), OTHER), deadline=1000.0, clock=lambda: now)
-    for _ in range(2):
-        step = race.next_group()
-        assert step is not None
+    steps = []
+    while step := race.next_group():
+        steps.append(step)
         race.took(step[0], 120.0 if step[0] == OTHER else 20.0)
         for each in step[0]:
             race.turned[each][step[1]] = []  # type: ignore[index]
-    now = 900.0
-    step = race.next_group()
-    assert step is not None
-    assert step[0] == (EAGER, COMPILED)
-    assert race.next_group() is None
+        now = 900.0 if len(steps) == 2 else now + 20.0
+    assert {group for group, _ in steps[:2]} == {(EAGER, COMPILED), OTHER}
+    assert [group for group, _ in steps[2:]] == [(EAGER, COMPILED)] * 5
     assert race.cut_short
 
 

@@ -127,8 +127,9 @@ def test_phases_come_in_order_and_nothing_ticks_while_runs_are_timed(
         workers.append(FakeWorker())
         return workers[-1]
 
-    watcher, _ = _sweep(tmp_path, start, cases=CASES[:1])
+    watcher, results = _sweep(tmp_path, start, cases=CASES[:1])
     assert watcher.told[1:-1] == ["checking", "warming up", "measuring"]
+    assert results[0].measurements[0].held_bytes == 1 << 10
     assert workers[0].asked == [
         "load",
         "bind",

@@ -111,6 +111,14 @@ def test_a_time_that_others_disturbed_drops_no_encoder() -> None:
     )
 
 
+def test_a_disturbed_time_stands_for_none_within_the_limit() -> None:
+    measured = Measured(disturbed="resnet50")
+    _search(max_latency_ms=1.0).run(measured, 60 * 60, measured.clock)
+    assert {case.network.encoder for case in measured.asked[1][1]} == {"resnet50", "regnetx_004"}, (
+        "the fastest go on beside it: of three the better two"
+    )
+
+
 def test_it_keeps_within_the_budget() -> None:
     measured = Measured()
     _search().run(measured, 10 * 60, measured.clock)
@@ -135,6 +143,10 @@ def test_weights_and_answers_stay_from_rung_to_rung(tmp_path: Path, monkeypatch:
     plan = session.Plan(cases=(), store=tmp_path / "advised.sqlite", preset=TUNE, command=())
     search(_search(), plan, lambda *_: None, 3600.0, {})  # type: ignore[arg-type,return-value]
     assert [each.keeps_work for each in plans] == [True, True, False]
+    work = tmp_path / "advised.sqlite.work"
+    work.mkdir()
+    search(_search(), plan, lambda *_: None, 60.0, {})  # type: ignore[arg-type,return-value]
+    assert not work.exists(), "no rung is left for whom it would be kept"
 
 
 def test_both_rungs_are_of_one_session() -> None:

@@ -278,6 +278,16 @@ def test_what_measuring_held_is_told_where_peaks_have_it(tmp_path: Path, held: i
     assert ("19 MB that measuring held" in text) == (held is not None)
 
 
+def test_a_session_that_has_peaks_of_both_kinds_says_how_many(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    with writing(path) as store:
+        session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+        for encoder, held in (("resnet18", None), ("resnet34", 19_000_000), ("resnet50", 19_000_000)):
+            store.append(session.identifier, case(encoder), measurement(held_bytes=held))
+    with reading(path) as store:
+        assert "in 1 of 3 rows the inputs and expected answers" in markdown(report(store))
+
+
 def test_a_case_whose_threads_keep_denormals_is_named(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     with writing(path) as store:

@@ -149,9 +149,10 @@ def time_text(card: Card) -> str:
     threads = card.measurement.in_force.get("threads", "?")
     noise = "not quiet" if disturbed(card.measurement.waiting_share) else "quiet"
     peak = card.measurement.peak_run_bytes / 1e6
+    holding = " with what measuring held" if card.measurement.held_bytes is None else ""
     return (
         f"{times.median_ms:.2f} ms ({times.low_ms:.2f} to {times.high_ms:.2f}, {times.runs} runs of one process, "
-        f"{noise}), {peak:.0f} MB; {threads} threads, {card.machine.cpu}, {card.measured_utc}"
+        f"{noise}), {peak:.0f} MB{holding}; {threads} threads, {card.machine.cpu}, {card.measured_utc}"
     )
 
 

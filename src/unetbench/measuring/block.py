@@ -36,7 +36,6 @@ class Loaded:
     rewrites: tuple[RewriteReport, ...]
     first_run_ns: int = 0
     load_peak_bytes: int = 0
-    held_bytes: int = 0
     peak_is: str = ""
     warmup_ns: tuple[int, ...] = ()
 
@@ -49,7 +48,7 @@ class Loaded:
         ask("bind", image=0)
         (self.first_run_ns,) = ask("run", at_least=1, at_most=1, limit_ns=0)["run_ns"]
         peak = ask("memory", reset=False)  # comparing answers takes memory too, which is none of the case
-        self.load_peak_bytes, self.held_bytes = peak["peak_rss_bytes"], peak["held_bytes"]
+        self.load_peak_bytes = peak["peak_rss_bytes"]
         _checked(ask("read"))
         self.peak_is = ask("memory", reset=True)["peak_is"]
 
@@ -70,7 +69,7 @@ class Loaded:
 
         `seen` stands beside what the runtime says of itself: what was read of it from outside.
         """
-        run_peak = worker.ask("memory", on_phase=on_phase, reset=False)["peak_rss_bytes"]
+        peak = worker.ask("memory", on_phase=on_phase, reset=False)
         answer = worker.ask("check", on_phase=on_phase, inputs=inputs)
         _refuse_other_threads(self.threads, answer["in_force"], timed)
         return Measurement(
@@ -83,8 +82,8 @@ class Loaded:
             read_ns=tuple(timed["read_ns"]),
             cpu_ns=timed["cpu_ns"],
             peak_load_bytes=self.load_peak_bytes,
-            peak_run_bytes=run_peak,
-            held_bytes=self.held_bytes,
+            peak_run_bytes=peak["peak_rss_bytes"],
+            held_bytes=peak["held_bytes"],
             peak_is=self.peak_is,
             parity=_checked(answer),
             in_force=answer["in_force"] | dict(seen),

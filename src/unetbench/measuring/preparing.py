@@ -37,7 +37,7 @@ class Preparing:
         folder = self.work / reference.name(
             case, images=self._photographs(), checked_inputs=self.checked_inputs
         )
-        if folder not in self._ready:
+        if folder not in self._ready or not reference.there(folder):
             if not reference.ready(folder):
                 self._ask(case, "reference", folder=str(folder), inputs=self.checked_inputs)
             self._ready.add(folder)

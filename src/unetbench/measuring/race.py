@@ -44,7 +44,7 @@ def groups(results: Iterable[Result], memory_bytes: int) -> tuple[Group, ...]:
     for result in results:
         if result.alone:
             alone = result.alone[-1]
-            peaks[result.case] = alone.peak_load_bytes + (alone.held_bytes or 0)  # its process has all of it
+            peaks[result.case] = alone.peak_load_bytes + (alone.held_bytes or 0)  # which its process has too
             by_network.setdefault(result.case.network_key(), []).append(result.case)
     return tuple(
         part for cases in by_network.values() for part in _parts(cases, peaks, memory_bytes * _MEMORY_SHARE)
@@ -116,25 +116,29 @@ class Race:
 
     def next_group(self) -> tuple[Group, int] | None:
         """Return the group whose turn it is and its block's number; None when the race is over."""
-        running = self._running()
+        running = self._in_time(self._running())
         if running and self._taken >= set(running):  # the round is over
-            running = self._next_round(running)
+            running = self._in_time(self._next_round(running))
         while not running and self._admit():
             # Some may have been settled by an earlier run.
-            running = self._next_round(self._running(), anew=True)
-        if not running:
-            self.cut_short = bool(self._waiting)
+            running = self._in_time(self._next_round(self._running(), anew=True))
+        if not running or self.round >= ROUNDS:
+            self.cut_short |= bool(running or self._waiting)
             return None
-        candidates = [group for group in running if group not in self._taken and self._in_time(group)]
-        if not candidates or self.round >= ROUNDS:
-            self.cut_short = True
-            return None
+        candidates = [group for group in running if group not in self._taken]
         group = random.Random(f"{self.seed}/{self.round}/{len(candidates)}").choice(candidates)
         self._taken.add(group)
         return group, self.offsets[group] + self.round
 
-    def _in_time(self, group: Group) -> bool:
-        return self.deadline is None or self.clock() + self.expected_s(group) <= self.deadline
+    def _in_time(self, running: dict[Group, int]) -> dict[Group, int]:
+        """Let those go on whose next block ends in time; the others are out, since time does not come back."""
+        if self.deadline is None:
+            return running
+        left_s = self.deadline - self.clock()
+        late = {group for group in running if group not in self._taken and self.expected_s(group) > left_s}
+        self._out |= late
+        self.cut_short |= bool(late)
+        return {group: made for group, made in running.items() if group not in late}
 
     def _next_round(self, made: Mapping[Group, int], *, anew: bool = False) -> dict[Group, int]:
         running = self._retire(made, anew=anew)
@@ -187,11 +191,12 @@ class Race:
         for group in list(self._waiting):
             blocks = max(1, self.preset.looks[0][0] - self.blocks(group))
             needed = blocks * self.expected_s(group)
-            if needed > left_s and self._racing:
-                continue
-            left_s -= needed
-            self._waiting.remove(group)
-            self._racing.append(group)
+            if needed <= left_s:
+                left_s -= needed
+                self._waiting.remove(group)
+                self._racing.append(group)
+        if self._waiting and not self._racing:  # none comes to a look: the first gives estimates
+            self._racing.append(self._waiting.pop(0))
         return len(self._racing) > before
 
     def _pace(self) -> float:

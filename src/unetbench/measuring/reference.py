@@ -42,6 +42,11 @@ def ready(folder: Path) -> bool:
         return False
 
 
+def there(folder: Path) -> bool:
+    """Return whether a folder has all files of a reference, whatever is in them."""
+    return all((folder / name).is_file() for name in (*FILES, "facts.json"))
+
+
 def weights_digest(folder: Path) -> str:
     """Return the digest of a reference's weights."""
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))

@@ -48,16 +48,22 @@ def search(
     Raises: as `session.run`.
     """
 
+    ended = False
+
     def measure(cases: Sequence[Case], preset: Preset, seconds: float) -> Sequence[Result]:
+        nonlocal ended
         there = [] if preset.looks else [known[case] for case in cases if case in known]
         missing = [case for case in cases if preset.looks or case not in known]
-        last = bool(preset.looks)
+        last = ended = bool(preset.looks)
         rung = replace(
             plan, cases=missing, preset=preset, budget_s=seconds, halving=last, keeps_work=not last
         )
         return [*there, *(session.run(rung, observer) if missing else ())]
 
-    return wish.run(measure, budget_s)
+    found = wish.run(measure, budget_s)
+    if not ended:  # there is nobody left for whom it was kept
+        session.forget_work(plan.store)
+    return found
 
 
 def known_results(stores: Iterable[Path], here: Machine, images: str) -> dict[Case, Result]:
@@ -135,10 +141,15 @@ class Search:
             if self.max_latency_ms is None
             else self.max_latency_ms * (_MOST_EXACT_GAIN if self.exact_only else _MOST_GAIN)
         )
-        times = {r.case.network.encoder: _at_least_ms(r) for r in results if r.failure is None and r.alone}
+        whole = [r for r in results if r.failure is None and r.alone]
+        # A time that others disturbed says nothing; where all were, it is what there is.
+        sure = [r for r in whole if not disturbed(r.alone[-1].waiting_share)] or whole
+        times = {r.case.network.encoder: _median_ms(r) for r in sure}
+        unknown = [r.case.network.encoder for r in whole if r.case.network.encoder not in times]
         near = [encoder for encoder, ms in times.items() if ms <= limit_ms]
         near = near or sorted(times, key=times.__getitem__)[:_FINALISTS]
-        return self.best_first(near)[: max(_FINALISTS, ceil(len(near) / 2))]
+        going = [*near, *unknown]
+        return self.best_first(going)[: max(_FINALISTS, ceil(len(going) / 2))]
 
     def finalists(self, results: Sequence[Result]) -> list[Case]:
         """Return the cases that have paired blocks: of the best encoders within the limits, those that meet them."""
@@ -151,8 +162,8 @@ class Search:
     def _meets(self, result: Result) -> bool:
         """Whether a case is within the limits by what it took alone; weights outside its files are no reason here."""
         measured = result.alone[-1]
-        # One process alone says about how fast; blocks say more.
-        about_ms = _at_least_ms(result) / halving.CLOSE_ALONE
+        # One process alone says about how fast, and nothing where others disturbed it; blocks say more.
+        about_ms = 0.0 if disturbed(measured.waiting_share) else _median_ms(result) / halving.CLOSE_ALONE
         held = [
             (about_ms, self.max_latency_ms),
             (max(measured.peak_load_bytes, measured.peak_run_bytes) / 1e6, self.max_memory_mb),
@@ -177,7 +188,5 @@ def one_of_each(recipes: Sequence[Recipe]) -> list[Recipe]:
     )
 
 
-def _at_least_ms(result: Result) -> float:
-    """What a run takes, by a process alone; where others disturbed it that says nothing, and nobody is dropped by it."""
-    measured = result.alone[-1]
-    return 0.0 if disturbed(measured.waiting_share) else summary(measured.run_ns).median_ms
+def _median_ms(result: Result) -> float:
+    return summary(result.alone[-1].run_ns).median_ms

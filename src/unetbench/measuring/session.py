@@ -97,7 +97,7 @@ def run(
         finally:
             watcher.close()
         if settled and not plan.keeps_work:
-            shutil.rmtree(work, ignore_errors=True)  # weights and inputs can be made again
+            forget_work(plan.store)
         wanted = {case.key() for case in (*plan.cases, *cases)}
         return tuple(result for result in store.results(session.identifier) if result.key in wanted)
 
@@ -184,10 +184,19 @@ def _asked_for(case: Case) -> dict[str, str]:
     return found
 
 
+def forget_work(store: Path) -> None:
+    """Remove the references that lie beside a store: weights, inputs and answers can be made again."""
+    shutil.rmtree(_work_place(store), ignore_errors=True)
+
+
+def _work_place(store: Path) -> Path:
+    return store.with_name(store.name + ".work")
+
+
 @contextmanager
 def _work_folder(store: Path) -> Iterator[Path]:
     """The folder beside the store for references; what a killed run's workers left in it goes."""
-    work = store.with_name(store.name + ".work")
+    work = _work_place(store)
     work.mkdir(mode=0o700, exist_ok=True)
     for left in work.glob("worker-*"):
         shutil.rmtree(left, ignore_errors=True)

@@ -114,7 +114,8 @@ class Measurement:
     turns: tuple[Turn, ...] = ()  # of a block: `run_ns` are theirs, in order
     block: int = 0  # its block's number; 0 where the process was alone
     peak_build_bytes: int | None = None  # up to the end of build, rewrite and conversion
-    # Inputs and expected answers that measuring held, already off the peaks; None: recorded before that was so, they are in them.
+    # Inputs and expected answers that measuring held in steady inference, fewer before; already off the peaks. None: recorded
+    # before that was so, they are in them.
     held_bytes: int | None = None
     peak_is: str = HIGH_WATER_MARK  # what the kernel shows of the peaks, where it does not show that
     load_s: float | None = None  # of prepare_s: loading what was converted; None: prepared in the process

@@ -86,6 +86,11 @@ def measured(paths: Sequence[Path], asked: Asked, quality: QualitySource, here: 
     named = {candidate.session for candidate in found.values()}
     conditions = [
         f"{_name(each)}, preset {each.report.session.preset}: {each.report.conditions()}"
+        + (
+            "; memory with the inputs and expected answers that measuring held"
+            if each.report.peaks_hold[0]
+            else ""
+        )
         + ("" if own else "; NOT this machine")
         for each in used
         if _name(each) in named

@@ -24,7 +24,6 @@ from unetbench.store import Store
 _GIB = 1 << 30
 _FRONT = 25  # rows
 _QUICK = "Quick preset: medians and quartiles of one process; neighbouring rows may change places when measured again."
-_HOLDING = ", the inputs and expected answers that measuring held among it"
 _WINNER = (
     "Winner: the fastest of its network among answers at least as exact, by its median; near ties may change "
     "places when measured again."
@@ -45,7 +44,8 @@ class Report:
     own_canaries: tuple[str, ...] = ()  # cases whose canaries read otherwise than those of the null runtime
     # Names of cases some of whose threads do not flush them, by key.
     keeps_denormals: Mapping[str, str] = field(default_factory=dict)
-    peaks_hold: bool = False  # what measuring held is in peaks of memory: recorded before it was taken off
+    # In how many of how many peaks of memory that is which measuring held: recorded before it was taken off.
+    peaks_hold: tuple[int, int] = (0, 0)
     other_peaks: tuple[str, ...] = ()  # what the peaks of memory are, where they are no high-water marks
     limits: Limits = NOTHING  # of the machine, and where the time of the fastest goes
 
@@ -80,7 +80,7 @@ class Report:
         notes = [_QUICK if self.session.preset == "quick" else self._blocks_note()]
         notes.append(
             "Speed-up is against torch_eager/fp32 in the same session; end-to-end is bind + run + read; "
-            f"peak is the process's resident memory in steady inference{_HOLDING if self.peaks_hold else ''}; "
+            f"peak is the process's resident memory in steady inference{self._holding()}; "
             "a multiply-add counts as 2 FLOP; every timed answer passed the gate of its precision against fp64 (the same class on 99.9 % of the pixels "
             "in fp32, 99 % in bf16; in int8 a floor of 90 %, no promise)."
         )
@@ -134,6 +134,11 @@ class Report:
             "Not all threads of these flush denormals, which the others do: with other weights they may be "
             f"slower: {', '.join(kept)}."
         ]
+
+    def _holding(self) -> str:
+        holding, peaks = self.peaks_hold
+        where = "" if holding == peaks else f"in {holding} of {peaks} rows "
+        return f", {where}the inputs and expected answers that measuring held among it" if holding else ""
 
     def _blocks_note(self) -> str:
         """What intervals, ranks and verdicts mean here, and how many there are."""
@@ -192,7 +197,10 @@ def report(store: Store, *, session: int | None = None) -> Report:
             for result in results
             if result.alone and result.alone[-1].in_force.get(DENORMALS_SEEN, "").startswith("kept")
         },
-        peaks_hold=any(m.held_bytes is None for result in results for m in result.measurements),
+        peaks_hold=(
+            sum(each.alone[-1].held_bytes is None for each in results if each.alone),
+            sum(bool(each.alone) for each in results),
+        ),
         other_peaks=tuple(
             sorted({m.peak_is for result in results for m in result.measurements} - {HIGH_WATER_MARK})
         ),
