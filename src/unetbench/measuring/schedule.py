@@ -78,7 +78,19 @@ class Sweep:
     memory_bytes: int = 1 << 62  # granted to all processes of a block
     _spent_s: dict[str, list[float]] = field(default_factory=dict)
     _null_turns: dict[int, list[Turn]] = field(default_factory=dict)  # of the session, by threads
-    _preparing: Preparing | None = None
+    # Makes references and artifacts with this sweep's folders and workers.
+    preparing: Preparing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.preparing = Preparing(
+            work=self.work,
+            cache=self.cache,
+            images=self.images,
+            checked_inputs=self.preset.checked_inputs,
+            start_worker=self.start_worker,
+            on_phase=self.observer.phase,
+            on_tick=self.observer.tick,
+        )
 
     def run(self, deadline: float | None = None) -> bool:
         """Measure every case that has no result yet, in order; each is stored before it is reported.
@@ -275,21 +287,6 @@ class Sweep:
         ended = self.store.interruptions(self.session.identifier).get(case.key(), 1) - 1  # this run's own
         if ended >= _POISON:
             raise WorkerLost("starting", "crashed", _poisoned("this case"))
-
-    @property
-    def preparing(self) -> Preparing:
-        """What makes references and artifacts with this sweep's folders and workers."""
-        if self._preparing is None:
-            self._preparing = Preparing(
-                work=self.work,
-                cache=self.cache,
-                images=self.images,
-                checked_inputs=self.preset.checked_inputs,
-                start_worker=self.start_worker,
-                on_phase=self.observer.phase,
-                on_tick=self.observer.tick,
-            )
-        return self._preparing
 
 
 def refuse_full_disk(message: str) -> None:
