@@ -18,6 +18,12 @@ _SETS_THAT_MATTER = (
     "amx_bf16", "amx_int8", "asimd", "sve", "bf16", "i8mm",
 )  # fmt: skip
 BF16_SETS = ("avx512_bf16", "amx_bf16", "bf16")  # any of them computes in bf16; else it is emulated
+INT8_SETS = (
+    "avx_vnni",
+    "avx512_vnni",
+    "amx_int8",
+    "i8mm",
+)  # any of them multiplies bytes without losing a bit
 # They cap what torch's kernels use (the second is the old name); the caps below leave no bf16, and
 # oneDNN ignores other words.
 _ONEDNN_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
@@ -129,6 +135,11 @@ def last_cache_bytes() -> int | None:
     sizes = [_text(f"{folder}/index{index}/size") for index in range(_CACHES)]
     found = [int(size[:-1]) << _CACHE_UNITS[size[-1]] for size in sizes if size and size[-1] in _CACHE_UNITS]
     return max(found, default=None)
+
+
+def multiplies_bytes() -> bool:
+    """Whether the CPU sums products of bytes in 32 bits; else sums of two saturate in 16, and half the range is all there is."""
+    return any(name in INT8_SETS for name in instruction_sets())
 
 
 def instruction_sets() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from tests.fakes import FakeWorker
 from unetbench.errors import StoreError
 from unetbench.machine import machine
 from unetbench.measuring import artifacts, reference
-from unetbench.measuring.preset import QUICK, STANDARD, Preset
+from unetbench.measuring.preset import QUICK, STANDARD, TUNE, Preset
 from unetbench.measuring.race import group_key
 from unetbench.measuring.schedule import Sweep
 from unetbench.records import Case, Failure, Network, Recipe, Result
@@ -307,15 +307,30 @@ def _race(
     deadline: float | None = None,
     cases: tuple[Case, ...] = CASES,
     halving: bool = False,
+    preset: Preset = STANDARD,
 ) -> tuple[Result, ...]:
     path = tmp_path / "results.sqlite"
     with writing(path) as store:
-        session = store.open_session(machine(), preset="standard", images="x", command=["run"], fresh=False)
-        sweep = _made(store, session, start, cases, STANDARD, Watcher(path), iter(range(10_000_000)))
+        session = store.open_session(machine(), preset=preset.name, images="x", command=["run"], fresh=False)
+        sweep = _made(store, session, start, cases, preset, Watcher(path), iter(range(10_000_000)))
         sweep.halving = halving
         if sweep.run(deadline):
             sweep.race(Silence(), deadline)
         return store.results(session.identifier)
+
+
+def test_who_comes_to_blocks_of_a_search_answers_for_as_many_photographs_as_in_standard(
+    tmp_path: Path, folder_ready: None
+) -> None:
+    checked: list[int] = []
+
+    def note(do: str, arguments: Any) -> None:
+        checked.extend([arguments["inputs"]] if do == "check" else [])
+
+    _race(tmp_path, lambda case: FakeWorker(on_ask=note), cases=CASES[:2], preset=TUNE)
+    assert checked[:2] == [TUNE.checked_inputs] * 2, "alone"
+    assert checked[2:4] == [STANDARD.checked_inputs] * 2, "in the first block"
+    assert set(checked[4:]) == {1}
 
 
 def test_a_race_stores_each_block_and_stops_when_all_is_settled(tmp_path: Path, folder_ready: None) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from unetbench.errors import WorkerLost
-from unetbench.measuring.schedule import Sweep, refuse_full_disk
+from unetbench.measuring.preparing import refuse_full_disk
+from unetbench.measuring.schedule import Sweep
 from unetbench.records import (
     LIMITS_FACT,
     MEASURED_CLASSES,

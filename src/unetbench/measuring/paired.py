@@ -42,6 +42,7 @@ class PairedBlock:
     start_worker: Callable[[Case], Worker]
     canary: CanaryReader
     turns: Turns
+    checked_inputs: int = 1  # compared with fp64 when the turns are over
     earlier: Mapping[Case, Sequence[Turn]]  # of the session: what their quiet level is known from
     on_phase: Callable[[str], None]
     on_tick: Callable[[], None]
@@ -183,6 +184,7 @@ class PairedBlock:
                 timed=_joined(self._bound[case]),
                 turns=tuple(self._taken[case]),
                 number=self.number,
+                inputs=self.checked_inputs,
                 on_phase=self.on_phase,
             )
         except WorkerLost as lost:

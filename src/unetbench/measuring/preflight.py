@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from unetbench import machine
 from unetbench.records import Case, Failure
 
 # Emulated, one convolution took 68 × the time of fp32 on a machine where, in hardware, it took 0.4 ×;
 # 2.4 × was seen there beside a busy neighbour.
 _EMULATED_RATIO = 8.0
-INT8_SETS = ("avx_vnni", "avx512_vnni", "amx_int8", "i8mm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def int8(sets: Sequence[str], probe: Mapping[str, Any]) -> str:
 
     The probe is torch's own product, which may use those instructions badly; other runtimes differ.
     """
-    found = [name for name in INT8_SETS if name in sets]
+    found = [name for name in machine.INT8_SETS if name in sets]
     ratio = probe["int8_product_ms"] / probe["fp32_product_ms"] if probe.get("int8_product_ms") else None
     probed = "" if ratio is None else f"; torch's own product took {ratio:.2g} × the time of fp32"
     return f"int8 {'go' if found else 'no-go'}: {', '.join(found) or 'no instructions that multiply bytes'}{probed}"

@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 
 from unetbench import parts, photos
-from unetbench.errors import WorkerLost
+from unetbench.errors import StoreError, WorkerLost
 from unetbench.measuring import artifacts, reference
 from unetbench.measuring.launch import Worker
 from unetbench.records import Case
+
+_DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,3 +88,12 @@ class Preparing:
             )
         finally:
             worker.end()
+
+
+def refuse_full_disk(message: str) -> None:
+    """Raise StoreError where a worker's words say that the disk is full: no finding about a case."""
+    if any(words in message for words in _DISK_FULL):
+        raise StoreError(
+            f"the disk is full ({message}): what was shown is stored; make room, "
+            "then the same command goes on from there."
+        )

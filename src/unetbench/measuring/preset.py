@@ -46,6 +46,7 @@ class Preset:
     limit_ns: int = 2_000_000_000  # of running: after it no run starts
     attempts: int = 3  # at timed runs that other processes do not disturb
     checked_inputs: int  # whose answer is compared with fp64
+    block_inputs: int = 1  # the same after a case's first block, where processes alone compare few
     case_limit_s: float = 900.0  # then the case is a timeout
     looks: tuple[tuple[int, float], ...] = ()  # blocks, and the α that looking there spends
     turns: Turns = field(default_factory=Turns)
@@ -71,7 +72,8 @@ class Preset:
 QUICK = Preset(name="quick", checked_inputs=1)
 STANDARD = Preset(name="standard", checked_inputs=16, looks=LOOKS_OF["standard"])
 RIGOROUS = Preset(name="rigorous", checked_inputs=16, looks=LOOKS_OF["rigorous"], builds=3)
-TUNE = Preset(name="tune", checked_inputs=4, looks=LOOKS_OF["tune"])  # of `unetbench tune`, with halving
+# Of `unetbench tune`, with halving: who comes to blocks may be named a winner, and answers for as much as in standard.
+TUNE = Preset(name="tune", checked_inputs=4, block_inputs=16, looks=LOOKS_OF["tune"])
 _PRESETS = {preset.name: preset for preset in (QUICK, STANDARD, RIGOROUS)}
 
 

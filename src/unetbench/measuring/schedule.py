@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Protocol
 
 from unetbench import levels, quiet
-from unetbench.errors import StoreError, WorkerLost
+from unetbench.errors import WorkerLost
 from unetbench.keys import digest
 from unetbench.measuring import halving
 from unetbench.measuring.block import measure
 from unetbench.measuring.launch import Worker
 from unetbench.measuring.paired import CanaryReader, PairedBlock
-from unetbench.measuring.preparing import Preparing
+from unetbench.measuring.preparing import Preparing, refuse_full_disk
 from unetbench.measuring.preset import Preset
 from unetbench.measuring.race import Group, Race, group_key, groups, offsets
 from unetbench.records import ROUNDS, Case, Failure, Measurement, Result, Session, Turn
@@ -30,8 +30,6 @@ _EXPECTED_S = {"torch_eager": 12.0, "torch_compile": 40.0}
 _EXPECTED_OTHER_S = 30.0
 _LIMIT_FACTOR, _LEAST_LIMIT_S = 10.0, 60.0  # of a block's worker, over what the block is expected to take
 _POISON = 2  # runs that ended without a word, as by a crash of the machine, with the same case in hand
-# Troubles of the machine, no findings about a case.
-_DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
 class Observer(Protocol):
@@ -86,7 +84,7 @@ class Sweep:
             work=self.work,
             cache=self.cache,
             images=self.images,
-            checked_inputs=self.preset.checked_inputs,
+            checked_inputs=max(self.preset.checked_inputs, self.preset.block_inputs),
             start_worker=self.start_worker,
             on_phase=self.observer.phase,
             on_tick=self.observer.tick,
@@ -187,8 +185,9 @@ class Sweep:
             return {case: self._stored(case, lost, number) for case, lost in lost_cases.items()}
         expected_s = race.expected_s(group)
         # Runs of half a minute have blocks longer than the limit of a process alone.
-        longest_s = max(self.preset.case_limit_s, 2 * expected_s)
-        limit_s = min(longest_s, max(_LEAST_LIMIT_S, _LIMIT_FACTOR * expected_s))
+        limit_s = min(
+            max(self.preset.case_limit_s, 2 * expected_s), max(_LEAST_LIMIT_S, _LIMIT_FACTOR * expected_s)
+        )
         block = PairedBlock(
             cases=cases,
             group=name,
@@ -198,6 +197,7 @@ class Sweep:
             artifacts=artifacts,
             start_worker=lambda case: self.start_worker(case, limit_s),
             canary=canary,
+            checked_inputs=1 if race.blocks(group) else self.preset.block_inputs,
             turns=self.preset.turns.fitted([race.alone_s(case) for case in cases]),
             earlier={case: [t for turns in race.turned[case].values() for t in turns] for case in cases},
             on_phase=self.observer.phase,
@@ -287,15 +287,6 @@ class Sweep:
         ended = self.store.interruptions(self.session.identifier).get(case.key(), 1) - 1  # this run's own
         if ended >= _POISON:
             raise WorkerLost("starting", "crashed", _poisoned("this case"))
-
-
-def refuse_full_disk(message: str) -> None:
-    """Raise StoreError where a worker's words say that the disk is full: no finding about a case."""
-    if any(words in message for words in _DISK_FULL):
-        raise StoreError(
-            f"the disk is full ({message}): what was shown is stored; make room, "
-            "then the same command goes on from there."
-        )
 
 
 def _poisoned(what: str) -> str:

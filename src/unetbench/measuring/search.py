@@ -23,7 +23,7 @@ from unetbench.stats import disturbed, summary
 from unetbench.store import reading
 from unetbench.suite import Suite
 
-ALONE = replace(TUNE, looks=())  # the same session as the blocks that follow
+ALONE = replace(TUNE, looks=(), block_inputs=1)  # the same session as the blocks that follow
 _FIRST_SHARE, _SECOND_SHARE = 0.35, 0.75  # of the budget, at the end of the first two rungs
 # Over the first recipe tried, in the published ablations: int8 with AMX, and exact forms. What is slower than so many times
 # the limit cannot be made fast enough.

@@ -23,7 +23,6 @@ IN_PROCESS = False
 TRAVELS = ("network.onnx",)
 FIRST_HALF = {"spinning": "0"}  # its threads would turn beside those of the second runtime
 _FILE = "network.onnx"
-_BYTE_PRODUCTS = ("avx_vnni", "avx512_vnni", "amx_int8")  # without them, sums of two products may saturate
 
 
 def convert(
@@ -118,7 +117,7 @@ def _quantise(path: Path, images: Sequence[Inputs]) -> None:
         per_channel=True,
         weight_type=q.QuantType.QInt8,
         activation_type=q.QuantType.QUInt8,
-        reduce_range=not set(_BYTE_PRODUCTS) & set(machine.machine().instruction_sets),
+        reduce_range=not machine.multiplies_bytes(),
     )
     prepared.unlink()
 

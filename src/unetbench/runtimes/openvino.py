@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unetbench import machine
 from unetbench.errors import MissingPackage, Unsupported
 from unetbench.runtimes import Artifact, Image, Inputs, Logits, Session
 from unetbench.runtimes._denormals import flush, told
@@ -143,4 +144,9 @@ def _quantised(network: Any, images: Sequence[Inputs]) -> Any:
             "runtime openvino needs nncf for int8: install it with `uv pip install unetbench[nncf]`."
         ) from error
     one_each = [inputs[0] if len(inputs) == 1 else inputs for inputs in images]
-    return nncf.quantize(network, nncf.Dataset(one_each), subset_size=len(images))
+    # By itself NNCF leaves half of the range to the first layer's sums alone, which without those instructions is too little.
+    fix = nncf.OverflowFix.FIRST_LAYER if machine.multiplies_bytes() else nncf.OverflowFix.ENABLE
+    advanced = nncf.AdvancedQuantizationParameters(overflow_fix=fix)
+    return nncf.quantize(
+        network, nncf.Dataset(one_each), subset_size=len(images), advanced_parameters=advanced
+    )
