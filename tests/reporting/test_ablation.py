@@ -122,6 +122,16 @@ def test_the_chart_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "chart.png").stat().st_size > 5_000
 
 
+@pytest.mark.parametrize(("networks", "across"), [(12, "network:N"), (13, "recipe:N")])
+def test_many_networks_are_drawn_below_each_other(networks: int, across: str) -> None:
+    pytest.importorskip("altair")
+    recipes = {"torch_eager/fp32": 400, "onnxruntime/fp32": 200}
+    table = rows(_result(f"net{n}", recipe, ms) for n in range(networks) for recipe, ms in recipes.items())
+    chart = ablation.heatmap(table, title="T", subtitle="S").to_dict()
+    assert chart["layer"][0]["encoding"]["x"]["field"] == across.partition(":")[0]
+    assert max(chart["width"], chart["height"]) == (networks * 70 if networks == 12 else networks * 26)
+
+
 def test_with_more_networks_than_recipes_the_table_is_turned() -> None:
     names = ("resnet18", "resnet34", "resnet50", "lcnet_100")
     recipes = {"torch_eager/fp32": 400, "onnxruntime/fp32": 200, "openvino/fp32": 100}

@@ -268,8 +268,14 @@ def _cell(row: Row | None, winner: Row | None) -> str:
     return f"**{text}**" if row is winner else text
 
 
+_ACROSS = 12  # networks beside each other, at most
+
+
 def heatmap(rows: Sequence[Row], *, title: str, subtitle: str) -> Any:
-    """Return the chart of speed-ups over torch_eager/fp32: recipes against networks, colour and number."""
+    """Return the chart of speed-ups over torch_eager/fp32: recipes against networks, colour and number.
+
+    Many networks stand below each other, so that the numbers can be read where a page has no more than its width.
+    """
     import altair as alt
 
     points: list[dict[str, Any]] = [
@@ -281,9 +287,17 @@ def heatmap(rows: Sequence[Row], *, title: str, subtitle: str) -> Any:
         recipe: _mean(_speedups(rows, recipe)) or 0.0 for recipe in {point["recipe"] for point in points}
     }
     order = sorted(means, key=means.__getitem__, reverse=True)
+    networks = sorted({point["network"] for point in points})
+    axes = [("network", networks), ("recipe", order)]
+    (across, columns), (down, lines) = axes if len(networks) <= _ACROSS else axes[::-1]
     base = alt.Chart(alt.InlineData(values=points)).encode(
-        x=alt.X("network:N", title=None, axis=alt.Axis(orient="top", labelAngle=-30, labelLimit=200)),
-        y=alt.Y("recipe:N", title=None, sort=order, axis=alt.Axis(labelLimit=480)),
+        x=alt.X(
+            f"{across}:N",
+            title=None,
+            sort=columns,
+            axis=alt.Axis(orient="top", labelAngle=-30, labelLimit=480),
+        ),
+        y=alt.Y(f"{down}:N", title=None, sort=lines, axis=alt.Axis(labelLimit=480)),
     )
     scale = alt.Scale(type="log", scheme="viridis")
     legend = alt.Legend(
@@ -293,6 +307,6 @@ def heatmap(rows: Sequence[Row], *, title: str, subtitle: str) -> Any:
     middle = exp(fsum(log(point["speedup"]) for point in points) / len(points))
     ink = alt.condition(f"datum.speedup > {middle}", alt.value("#111"), alt.value("#fff"))
     numbers = base.mark_text(fontSize=11).encode(text="text:N", color=ink)
-    size = {"width": 70 * len({point["network"] for point in points}), "height": 26 * len(order)}
+    size = {"width": 70 * len(columns), "height": 26 * len(lines)}
     heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=18, subtitleColor="#6b7280")
     return alt.layer(boxes, numbers).properties(**size, title=heading)
