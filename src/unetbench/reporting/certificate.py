@@ -144,11 +144,8 @@ def _costs(measurement: Measurement, row: Row) -> Iterator[tuple[str, str]]:
         f"{measurement.peak_run_bytes / 1e6:.0f} MB in steady inference",
     )
     held = measurement.held_bytes
-    holding = "what" if held is None else f"{held / 1e6:.0f} MB that"
-    yield (
-        "",
-        f"{holding} measuring held of inputs and expected answers {'is among it' if held is None else 'left out'}",
-    )
+    counted = "with what" if held is None else f"without {held / 1e6:.0f} MB that"
+    yield "", f"{counted} measuring held: inputs and expected answers"
     if measurement.peak_is != HIGH_WATER_MARK:
         yield "", f"by {measurement.peak_is}"
 
