@@ -18,12 +18,7 @@ _SETS_THAT_MATTER = (
     "amx_bf16", "amx_int8", "asimd", "sve", "bf16", "i8mm",
 )  # fmt: skip
 BF16_SETS = ("avx512_bf16", "amx_bf16", "bf16")  # any of them computes in bf16; else it is emulated
-INT8_SETS = (
-    "avx_vnni",
-    "avx512_vnni",
-    "amx_int8",
-    "i8mm",
-)  # any of them multiplies bytes without losing a bit
+INT8_SETS = ("avx_vnni", "avx512_vnni", "amx_int8", "i8mm")  # any of them sums products of bytes in 32 bits
 # They cap what torch's kernels use (the second is the old name); the caps below leave no bf16, and
 # oneDNN ignores other words.
 _ONEDNN_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")

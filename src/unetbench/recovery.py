@@ -22,6 +22,7 @@ from unetbench.errors import BadInput, StoreError
 from unetbench.records import Block, Case, Failure, Machine, Measurement
 from unetbench.schema import COLUMNS, seal
 from unetbench.store import Store, reading, writing
+from unetbench.store_file import SUFFIXES
 
 _RECORDS: dict[str, dict[int, Any]] = {  # what decodes to what, by the place in COLUMNS
     "session": {2: Machine},
@@ -208,7 +209,7 @@ def _made(new: Path) -> Iterator[Store]:
         with writing(new) as store:
             yield store
     except BaseException:
-        for suffix in ("", "-wal", "-shm", ".lock"):
+        for suffix in SUFFIXES:
             new.with_name(new.name + suffix).unlink(missing_ok=True)
         raise
 

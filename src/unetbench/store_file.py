@@ -15,7 +15,8 @@ import msgspec
 
 from unetbench.errors import StoreError
 
-_BESIDE = ("", "-wal", "-shm", "-journal", ".lock", ".work")
+SUFFIXES = ("", "-wal", "-shm", ".lock")  # of the files that a store is, while it is open
+WORK = ".work"  # of the folder beside it, for what a run can make again
 _KEPT = "what was shown is stored, and the same command goes on from there"
 
 
@@ -61,7 +62,7 @@ def told(path: Path) -> Iterator[None]:
         if error.filename is None:
             raise StoreError(f"this machine cannot go on ({error.strerror}): {_KEPT}.") from error
         name = str(path) if isinstance(error.filename, int) else os.fsdecode(error.filename)
-        own = name in {f"{path}{suffix}" for suffix in _BESIDE} or path.is_relative_to(name)
+        own = name in {f"{path}{suffix}" for suffix in (*SUFFIXES, WORK)} or path.is_relative_to(name)
         if not own:  # another file, met on the way
             raise StoreError(f"{name!r} cannot be used ({error.strerror}): {_KEPT}.") from error
         raise StoreError(

@@ -30,9 +30,8 @@ class Preparing:
     on_phase: Callable[[str], None]
     on_tick: Callable[[], None]
     _digest: str | None = None  # of the photographs, which stay what they are while a session lasts
-    _ready: set[Path] = field(
-        default_factory=set
-    )  # references found whole, of hundreds of megabytes: asked once
+    # References found whole: they have hundreds of megabytes and are read through once.
+    _ready: set[Path] = field(default_factory=set)
 
     def reference(self, case: Case) -> Path:
         """Return the folder of the network's weights, inputs and answers."""

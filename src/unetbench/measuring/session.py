@@ -20,6 +20,7 @@ from unetbench.measuring.preset import Preset
 from unetbench.measuring.schedule import Observer, Sweep, has_result
 from unetbench.records import Case, Result
 from unetbench.store import Store, writing
+from unetbench.store_file import WORK
 
 _PROBE_LIMIT_S = 120.0
 
@@ -190,7 +191,7 @@ def forget_work(store: Path) -> None:
 
 
 def _work_place(store: Path) -> Path:
-    return store.with_name(store.name + ".work")
+    return store.with_name(store.name + WORK)
 
 
 @contextmanager
