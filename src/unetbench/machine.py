@@ -6,7 +6,6 @@ import os
 import platform
 import re
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 
 from unetbench.errors import BadInput
@@ -190,6 +189,9 @@ def _cpu_model() -> str:
 
 
 def _version(package: str) -> str:
+    # A worker asks for none, and starts the sooner.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

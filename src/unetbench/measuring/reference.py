@@ -15,9 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from unetbench import photos
 from unetbench.keys import digest
-from unetbench.measuring import artifacts
 from unetbench.measuring.parity import Floats, relative_error
 from unetbench.records import Case
 from unetbench.runtimes import Image
@@ -29,6 +27,8 @@ FILES = ("weights.safetensors", "images.npy", "answers.npy")
 
 def name(case: Case, *, images: str, checked_inputs: int) -> str:
     """Return the name of a network's reference: a hash of all that it is made from. `images` is a digest."""
+    from unetbench.measuring import artifacts  # not for workers, who only read: 0.1 s of each start
+
     made_by = artifacts.made_by(artifacts.builders(case.network))
     return digest((case.network_key(), images, checked_inputs, made_by, artifacts.sources(())))
 
@@ -99,6 +99,7 @@ def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_input
     import torch
     from safetensors.torch import save_file
 
+    from unetbench import photos
     from unetbench.networks.weights import tensors
     from unetbench.networks.whole import intake
     from unetbench.runtimes._torch_session import set_threads
