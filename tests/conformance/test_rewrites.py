@@ -155,6 +155,14 @@ def test_a_second_time_there_is_nothing_to_do(name: str, encoder: str) -> None:
     first, second = _reports(_rewritten(once, name))
     assert (first,) == _reports(once)
     assert not second.fired
+    assert second.offered or second.reason
+
+
+@rewrites
+@encoders
+def test_a_rewrite_that_finds_nothing_says_why(name: str, encoder: str) -> None:
+    (report,) = _reports(_once(name, encoder))
+    assert bool(report.reason) != bool(report.offered)
 
 
 @rewrites

@@ -36,6 +36,7 @@ class RewriteReport:
     flop_after: int | None = None
     moved_bytes_before: int | None = None  # read and written by the operations of one run
     moved_bytes_after: int | None = None
+    reason: str = ""  # why nothing was offered; empty in stores of earlier versions
 
     @property
     def fired(self) -> bool:

@@ -1,9 +1,9 @@
 """Rewrites: changes of a network's modules that leave its function the same, one file each.
 
 A file gives `TOLERANCE` (the relative error in fp64 that it promises not to exceed),
-`offered(network)` (how many modules it could act on) and `apply(network)`, which changes the network
-that it is given and returns it; both take the values of `OPTIONS`, where it has any, by keyword. Finding
-nothing to do is a recorded no-op; finding something that cannot be rewritten exactly raises Unsupported.
+`offered(network)` (how many modules it could act on), `apply(network)`, which changes the network
+that it is given and returns it, and `why_none(network)`, asked where nothing is offered; all take the values of `OPTIONS`, where it has any, by keyword. Finding
+nothing to do is a recorded no-op with its reason; finding something that cannot be rewritten exactly raises Unsupported.
 """
 
 from __future__ import annotations
@@ -39,7 +39,13 @@ def rewrite(model: nn.Module, *names: str, shape: tuple[int, ...] | None = None)
         together = {f"{what}_before": count for what, count in before.items()}
         together |= {f"{what}_after": count for what, count in found.items()}
         reports.append(
-            RewriteReport(rewrite=name, offered=offered, remaining=part.offered(copy, **options), **together)
+            RewriteReport(
+                rewrite=name,
+                offered=offered,
+                remaining=part.offered(copy, **options),
+                reason="" if offered else part.why_none(copy, **options),
+                **together,
+            )
         )
     copy.report = tuple(reports)  # type: ignore[assignment]
     return copy

@@ -21,6 +21,14 @@ def offered(network: nn.Module) -> int:
     )
 
 
+def why_none(network: nn.Module) -> str:
+    """Return why no weight is laid out anew."""
+    weights = sum(1 for parameter in network.parameters() if parameter.ndim == 4)
+    if not weights:
+        return "it has no convolution"
+    return f"all {weights} weights of its convolutions lie so already"
+
+
 def apply(network: nn.Module) -> nn.Module:
     """Give every four-dimensional weight the layout."""
     return network.to(memory_format=torch.channels_last)

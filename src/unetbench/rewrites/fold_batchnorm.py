@@ -29,6 +29,16 @@ def offered(network: nn.Module) -> int:
     return len(_pairs(network))
 
 
+def why_none(network: nn.Module) -> str:
+    """Return why no batch norm can be folded."""
+    norms = Counter(type(module) for module in network.modules() if "Norm" in type(module).__name__)
+    batch = sum(count for kind, count in norms.items() if kind in _NORMS)
+    if batch:
+        return f"none of its {batch} batch norms stands directly behind a convolution that nothing else reads"
+    others = ", ".join(sorted(kind.__name__ for kind in norms))
+    return f"it has no batch norm{f', its norms are of {others}' if others else ''}"
+
+
 def apply(network: nn.Module) -> nn.Module:
     """Fold what can be folded; an activation that was part of the norm stays in its place."""
     for convolution, norm in _pairs(network):

@@ -23,6 +23,14 @@ def offered(network: nn.Module) -> int:
     return int(_layer_before(network) is not None)
 
 
+def why_none(network: nn.Module) -> str:
+    """Return why there is nothing to fold the head into."""
+    head = getattr(network, _HEAD, None)
+    if type(head) is not nn.Conv2d or not _pointwise(head):
+        return "it has no 1×1 convolution named head"
+    return "no convolution whose map the head alone reads stands directly before it"
+
+
 @torch.no_grad()
 def apply(network: nn.Module) -> nn.Module:
     """Put the product in the head's place and nothing where the layer before it was."""

@@ -30,6 +30,19 @@ def offered(network: nn.Module, stages: str = "saving") -> int:
     return len(_chosen(network, stages))
 
 
+def why_none(network: nn.Module, stages: str = "saving") -> str:
+    """Return why no stage of the decoder would be folded."""
+    if unfolded := sum(1 for module in network.modules() if _is_stage(module)):
+        if stages != "saving":
+            return "as many stages as asked for are folded already"
+        return (
+            f"none of its {unfolded} stages has fewer multiplications folded; fold_upconv[stages=all] folds them"
+        )
+    if any(isinstance(module, FoldedStage) for module in network.modules()):
+        return "its stages are folded already"
+    return "no stage of it is an up-convolution of kernel and stride 2, a concatenation and a 3×3 convolution"
+
+
 @torch.no_grad()
 def apply(network: nn.Module, stages: str = "saving") -> nn.Module:
     """Fold the stages asked for.

@@ -23,6 +23,11 @@ def offered(network: nn.Module) -> int:
     return len(_blocks(network))
 
 
+def why_none(network: nn.Module) -> str:
+    """Return why no module can be folded."""
+    return "it has no branches that were made for training: no module of it offers " + ", ".join(_METHODS)
+
+
 def apply(network: nn.Module) -> nn.Module:
     """Fold what can be folded; a network without such modules stays as it is.
 
