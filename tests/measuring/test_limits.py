@@ -18,8 +18,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     threads = torch.get_num_threads()
     for name, value in {
         "_PRODUCT": 64,
-        "_CHANNELS": 16,
-        "_SIDE": 16,
+        "_CHANNELS_AND_SIDES": ((16, 16),),
         "_LEAST_BYTES": 1 << 20,
         "_CACHES": 0,
     }.items():
@@ -35,7 +34,7 @@ def _measured(folder: Path) -> tuple[MachineLimits, list[str]]:
 
 
 def test_every_kind_has_kernels_with_raw_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_DIRECT", ())
+    monkeypatch.setattr(limits, "_of_runtimes", lambda *_: iter(()))
     monkeypatch.setattr(machine, "bf16_instructions", lambda: ())
     found, said = _measured(tmp_path)
     kinds = {kernel.kind for kernel in found.kernels}
@@ -45,7 +44,7 @@ def test_every_kind_has_kernels_with_raw_times(tmp_path: Path, monkeypatch: pyte
     assert (found.threads, found.buffer_bytes) == (1, 1 << 20)
     work = {kernel.name: kernel.work for kernel in found.kernels}
     assert work["torch product fp32"] == 2 * 64**3
-    assert work["torch convolution 3×3 fp32 NCHW"] == 3 * 2 * 9 * 16 * 16 * 16 * 16
+    assert work["torch convolution 3×3 fp32, 16 channels, NCHW"] == 3 * 2 * 9 * 16 * 16 * 16 * 16
     assert work["copy"] == 2 << 20
     assert work["triad"] == 3 << 20
 
@@ -56,10 +55,11 @@ def test_an_installed_runtime_is_tried_and_a_failure_is_told(
     monkeypatch.setattr(limits, "_products", lambda: iter(()))
     monkeypatch.setattr(limits, "_convolutions", lambda: iter(()))
     monkeypatch.setattr(limits, "_precisions", lambda: ("fp32",))
-    (tmp_path / "openvino-fp32").mkdir()  # so that this one cannot make it
+    (tmp_path / "openvino-fp32-16").mkdir()  # so that this one cannot make it
     found, _ = _measured(tmp_path)
-    assert "FileExistsError" in found.failed["openvino convolution 3×3 fp32"]
-    assert "onnxruntime convolution 3×3 fp32" in {kernel.name for kernel in found.kernels}
+    assert "FileExistsError" in found.failed["openvino convolution 3×3 fp32, 16 channels"]
+    tried = {kernel.name.split()[0] for kernel in found.kernels if kernel.kind == "fp32"}
+    assert tried == {"onnxruntime", "mnn", "ncnn"}
 
 
 def test_buffers_outgrow_the_largest_cache_and_never_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

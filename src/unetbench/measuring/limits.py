@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,10 @@ from unetbench.runtimes._torch_session import set_threads
 _WARMUPS, _RUNS = 2, 15  # runs of a kernel, the median of which counts
 _LEAST_RUNS, _LIMIT_S = 5, 1.0  # fewer where they take long
 _PRODUCT = 1536  # rows and columns: 7 GFLOP, too much for any cache to matter and too little to wait for
-_CHANNELS, _SIDE, _LAYERS = (
-    128,
-    64,
-    3,
-)  # of the convolutions: a decoder's middle, 3.6 GFLOP; in int8 the middle
-# layer's maps are bytes on both sides
-# Runtimes whose 3×3 convolutions multiply as often as is counted: Winograd's do not, and are no peak.
-_DIRECT = ("openvino", "onnxruntime")
+# Of the convolutions: a decoder's levels, 3.6 GFLOP each in 3×3. Which suits best differs from runtime to runtime.
+_CHANNELS_AND_SIDES = ((64, 128), (128, 64), (256, 32))
+_LAYERS = 3  # in int8 the middle layer's maps are bytes on both sides
+_LAYOUTS = {torch.contiguous_format: "NCHW", torch.channels_last: "channels last"}
 _LEAST_BYTES = 256 << 20  # of a buffer
 _CACHES = 4  # or so many times the largest cache
 _MEMORY_SHARE = 8  # of the memory granted, one over this at most for each of three buffers
@@ -126,43 +124,49 @@ def _convolutions() -> Iterator[_Candidate]:
     for kind in _precisions():
         if kind == "int8":
             continue  # torch has none that is not a runtime's: those come below
-        for kernel in (1, 3):
-            for layout in (torch.contiguous_format, torch.channels_last):
-                words = "channels last" if layout == torch.channels_last else "NCHW"
-                yield _Candidate(
-                    kind,
-                    f"torch convolution {kernel}×{kernel} {kind} {words}",
-                    _flop(kernel),
-                    lambda k=kernel, f=layout, p=kind: _convolution(k, f, p),  # type: ignore[misc]
-                )
+        for kernel, (channels, side), layout in product((1, 3), _CHANNELS_AND_SIDES, _LAYOUTS):
+            yield _Candidate(
+                kind,
+                f"torch convolution {kernel}×{kernel} {kind}, {channels} channels, {_LAYOUTS[layout]}",
+                _flop(kernel, channels, side),
+                partial(_convolution, kernel, channels, side, layout, kind),
+            )
 
 
-def _convolution(kernel: int, layout: torch.memory_format, kind: LimitKind) -> Act:
+def _convolution(kernel: int, channels: int, side: int, layout: torch.memory_format, kind: LimitKind) -> Act:
     dtype = torch.bfloat16 if kind == "bf16" else torch.float32
-    layers = _layers(kernel).to(dtype).to(memory_format=layout)
-    image = torch.from_numpy(_image()).to(dtype=dtype, memory_format=layout)
+    layers = _layers(kernel, channels).to(dtype).to(memory_format=layout)
+    image = torch.from_numpy(_image(channels, side)).to(dtype=dtype, memory_format=layout)
     return lambda: layers(image)
 
 
 def _of_runtimes(threads: int, folder: Path) -> Iterator[_Candidate]:
-    for name in _DIRECT:
+    for name in parts.names("runtime"):
         part = parts.find("runtime", name)
-        for kind in _precisions():
-            if not part.missing and kind in part.constants["PRECISIONS"]:
-                place = folder / f"{name}-{kind}"
-                make = lambda n=name, k=kind, p=place: _of_runtime(n, k, threads, p)  # noqa: E731
-                yield _Candidate(kind, f"{name} convolution 3×3 {kind}", _flop(3), make)
+        if part.missing or "DIRECT" not in part.constants:
+            continue
+        for kind, (channels, side) in product(_precisions(), _CHANNELS_AND_SIDES):
+            if kind in part.constants["PRECISIONS"]:
+                place = folder / f"{name}-{kind}-{channels}"
+                yield _Candidate(
+                    kind,
+                    f"{name} convolution 3×3 {kind}, {channels} channels",
+                    _flop(3, channels, side),
+                    partial(_of_runtime, part, kind, channels, side, threads, place),
+                )
 
 
-def _of_runtime(name: str, precision: str, threads: int, place: Path) -> Act:
+def _of_runtime(
+    part: parts.Part, kind: LimitKind, channels: int, side: int, threads: int, place: Path
+) -> Act:
     """Convert the convolutions as a case's network is converted, and return its run."""
     place.mkdir(parents=True)
-    module, image = parts.find("runtime", name).module(), (_image(),)
+    module, image = part.module(), (_image(channels, side),)
     artifact = module.convert(
-        _layers(3),
+        _layers(3, channels),
         image,
-        precision=precision,
-        options={},
+        precision=kind,
+        options=part.constants["DIRECT"],
         threads=threads,
         folder=place,
         calibration=[image],
@@ -173,21 +177,21 @@ def _of_runtime(name: str, precision: str, threads: int, place: Path) -> Act:
     return run
 
 
-def _layers(kernel: int) -> nn.Module:
+def _layers(kernel: int, channels: int) -> nn.Module:
     """Convolutions with nothing between them but ReLU, which every runtime fuses."""
     layers: list[nn.Module] = []
     for _ in range(_LAYERS):
-        layers += [nn.Conv2d(_CHANNELS, _CHANNELS, kernel, padding=kernel // 2), nn.ReLU()]
+        layers += [nn.Conv2d(channels, channels, kernel, padding=kernel // 2), nn.ReLU()]
     return nn.Sequential(*layers[:-1]).eval()
 
 
-def _flop(kernel: int) -> int:
-    return 2 * _LAYERS * kernel**2 * _CHANNELS**2 * _SIDE**2
+def _flop(kernel: int, channels: int, side: int) -> int:
+    return 2 * _LAYERS * kernel**2 * channels**2 * side**2
 
 
-def _image() -> Image:
+def _image(channels: int, side: int) -> Image:
     generator = np.random.default_rng(0)
-    return generator.normal(size=(1, _CHANNELS, _SIDE, _SIDE)).astype(np.float32)
+    return generator.normal(size=(1, channels, side, side)).astype(np.float32)
 
 
 def _buffer_bytes() -> int:

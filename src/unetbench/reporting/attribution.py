@@ -208,11 +208,14 @@ def _figures(
 
 
 def machine_lines(limits: MachineLimits) -> Iterator[str]:
-    """Say what the machine can do, one limit a line, with every kernel that was tried."""
+    """Say what the machine can do, one limit a line, with the kernels that were tried: each by its best shape."""
     for kind, peak in peaks(limits).items():
         unit = "GB/s" if kind == "memory" else "GFLOP/s"
         heading = kind if kind == "memory" else f"{kind} peak"
-        others = ", ".join(f"{name} {rate / 1e9:.3g}" for name, rate in peak.tried[1:])
+        best: dict[str, str] = {}  # names tell the shape behind a comma
+        for name, rate in peak.tried:
+            best.setdefault(name.partition(",")[0], f"{name} {rate / 1e9:.3g}")
+        others = "; ".join(list(best.values())[1:])
         more = f"; {others}" if others else ""
         yield f"{heading} {peak.per_s / 1e9:.3g} {unit} ({peak.kernel}{more})"
     cache = "unknown" if limits.cache_bytes is None else f"{limits.cache_bytes / (1 << 20):.0f} MiB"

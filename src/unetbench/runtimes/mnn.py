@@ -30,6 +30,7 @@ OPTIONS = {"winograd": ("3", "0", "1", "2")}
 IN_PROCESS = False
 TRAVELS = ("network.mnn", "counts.json")
 SECOND_HALF = True  # its Winograd convolutions suit decoders
+DIRECT = {"winograd": "0"}
 WORTH_TRYING = {"winograd": ("1", "3")}
 _FILE, _COUNTS = "network.mnn", "counts.json"  # of inputs and outputs: MNN asks for their names
 _WINOGRAD_LEVEL = 3  # the number of the hint WINOGRAD_MEMORY_LEVEL in MNN's Interpreter::HintMode

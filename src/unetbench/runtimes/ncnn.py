@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("fp32",)  # its quantisation tools are not in the wheel
 REQUIRES = ("ncnn", "pnnx")
 OPTIONS = {"winograd": ("1", "0", "4")}
+DIRECT = {"winograd": "0"}
 WORTH_TRYING = {"winograd": ("1", "4")}
 IN_PROCESS = False
 TRAVELS = ("network.param", "network.bin")

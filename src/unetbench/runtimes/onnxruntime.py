@@ -22,6 +22,7 @@ OPTIONS = {"spinning": ("1", "0")}  # threads that wait for work turn in a loop,
 IN_PROCESS = False
 TRAVELS = ("network.onnx",)
 FIRST_HALF = {"spinning": "0"}  # its threads would turn beside those of the second runtime
+DIRECT: dict[str, str] = {}
 _FILE = "network.onnx"
 
 

@@ -25,6 +25,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {}
 IN_PROCESS = False
 TRAVELS = ("network.xml", "network.bin")  # the compiled blob is for this CPU and this version alone
 FIRST_HALF: dict[str, str] = {}
+DIRECT: dict[str, str] = {}
 _FILE, _COMPILED = "network.xml", "compiled.blob"
 _HINT = "INFERENCE_PRECISION_HINT"
 _TOLD = {"f32": "float32", "bf16": "bfloat16"}  # what it says when it is asked back
