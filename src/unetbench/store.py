@@ -66,6 +66,13 @@ class Store:
             )
         return tuple(found.values())
 
+    def last_words(self, session: int, key: str) -> str:
+        """Return the end of what the process of a failed case printed; empty where it printed nothing."""
+        rows = self._rows(
+            "result", 'WHERE session = ? AND "case" = ? AND failure IS NOT NULL ORDER BY id', session, key
+        )
+        return next((str(log) for *_, log in reversed(list(rows))), "")
+
     def blocks(self, session: int) -> tuple[Block, ...]:
         """Return what the cases of each paired block share, in order."""
         if not self._sealed:

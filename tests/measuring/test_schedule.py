@@ -175,6 +175,20 @@ def test_a_failure_is_a_row_with_its_reason_and_the_sweep_goes_on(
     ]
 
 
+def test_what_a_process_printed_before_it_failed_is_kept(
+    tmp_path: Path, folder_ready: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "facts", lambda folder: None)  # nothing is converted yet
+    compiled = CASES[-1]
+
+    def start(of: Case) -> FakeWorker:
+        return FakeWorker(fails=("convert" if of == compiled else "run", "crashed", "killed by SIGSEGV"))
+
+    _sweep(tmp_path, start, cases=(compiled, CASES[0]))
+    with reading(tmp_path / "results.sqlite") as store:
+        assert [store.last_words(1, each.key()) for each in (compiled, CASES[0])] == ["what it printed"] * 2
+
+
 def test_a_wrong_answer_has_no_time(tmp_path: Path, folder_ready: None) -> None:
     workers = []
 

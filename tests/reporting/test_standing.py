@@ -15,6 +15,7 @@ from unetbench import quiet
 from unetbench.errors import BadInput
 from unetbench.records import Block, Case, Failure, Measurement, Recipe, Result, Session
 from unetbench.reporting import certificate, comparison
+from unetbench.reporting.report import certificate as all_of_one
 from unetbench.reporting.report import report
 from unetbench.reporting.rows import rows
 from unetbench.reporting.standing import standings
@@ -277,6 +278,22 @@ def test_a_certificate_tells_all_of_one_case(store: Path) -> None:
         certificate.chosen(results, "resnet18")
     with pytest.raises(BadInput, match="unknown case"):
         certificate.chosen(results, "vgg")
+
+
+def test_a_certificate_tells_what_a_failed_case_printed_and_nothing_that_a_terminal_would_obey(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "results.sqlite"
+    with writing(path) as opened:
+        session = opened.open_session(
+            machine(), preset="quick", images="photographs", command=["run"], fresh=False
+        )
+        failure = Failure(stage="converting", kind="crashed", message="killed by SIGSEGV")
+        opened.append(session.identifier, case(), failure, log_tail="\x1b[2JFatal error\n\n  in kernel 7\n")
+    with reading(path) as opened:
+        told = list(all_of_one(opened, report(opened), case().key()))
+    assert ("it said", "[2JFatal error") in told
+    assert ("", "in kernel 7") in told
 
 
 def test_the_command_line_compares_and_fails_where_slower(

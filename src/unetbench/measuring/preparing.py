@@ -76,6 +76,7 @@ class Preparing:
 
     def _ask(self, case: Case, do: str, **arguments: Any) -> None:
         worker = self.start_worker(case, None)
+        lost: WorkerLost | None = None
         try:
             worker.ask(
                 do,
@@ -85,8 +86,13 @@ class Preparing:
                 images=[str(path) for path in self.images],
                 **arguments,
             )
+        except WorkerLost as error:
+            lost = error
+            raise
         finally:
             worker.end()
+            if lost is not None:
+                lost.log = worker.log_tail()
 
 
 def refuse_full_disk(message: str) -> None:

@@ -178,7 +178,7 @@ class Sweep:
         # The group's name stays when some of its cases leave: after an interruption it goes on with its blocks.
         session, name, cases = self.session.identifier, group_key(group), race.staying(group)
         if self.store.interruptions(session).get(name, 0) >= _POISON:
-            lost = Failure(stage="starting", kind="crashed", message=_poisoned("a block of it"))
+            lost = WorkerLost("starting", "crashed", _poisoned("a block of it"))
             return {case: self._stored(case, lost, number) for case in cases}
         artifacts, lost_cases = self._artifacts(cases, (number - 1) % self.preset.builds)
         if lost_cases:
@@ -213,7 +213,7 @@ class Sweep:
         self._note_quiet_level(cases[0].threads, shared.null_turns)
         return outcomes
 
-    def _artifacts(self, cases: Group, build: int) -> tuple[dict[Case, Path | None], dict[Case, Failure]]:
+    def _artifacts(self, cases: Group, build: int) -> tuple[dict[Case, Path | None], dict[Case, WorkerLost]]:
         """Return what the cases' runtimes load, and those that could not be converted again."""
         found: dict[Case, Path | None] = {}
         lost_cases = {}
@@ -222,11 +222,12 @@ class Sweep:
                 found[case] = self.preparing.artifact(case, build)
             except WorkerLost as lost:
                 refuse_full_disk(lost.message)
-                lost_cases[case] = Failure(stage=lost.stage, kind=lost.kind, message=lost.message)
+                lost_cases[case] = lost
         return found, lost_cases
 
-    def _stored(self, case: Case, failure: Failure, number: int) -> Failure:
-        self.store.append(self.session.identifier, case, failure, block=number)
+    def _stored(self, case: Case, lost: WorkerLost, number: int) -> Failure:
+        failure = _failure(lost)
+        self.store.append(self.session.identifier, case, failure, block=number, log_tail=lost.log)
         return failure
 
     def _note_quiet_level(self, threads: int, turns: Sequence[Turn]) -> None:
@@ -275,7 +276,7 @@ class Sweep:
                 log = worker.log_tail()
         except WorkerLost as lost:
             refuse_full_disk(lost.message)
-            outcome = Failure(stage=lost.stage, kind=lost.kind, message=lost.message)
+            outcome, log = _failure(lost), log or lost.log
         session = self.session.identifier
         self.store.append(session, case, outcome, block=block, log_tail=log)
         if isinstance(outcome, Failure):
@@ -287,6 +288,10 @@ class Sweep:
         ended = self.store.interruptions(self.session.identifier).get(case.key(), 1) - 1  # this run's own
         if ended >= _POISON:
             raise WorkerLost("starting", "crashed", _poisoned("this case"))
+
+
+def _failure(lost: WorkerLost) -> Failure:
+    return Failure(stage=lost.stage, kind=lost.kind, message=lost.message)
 
 
 def _poisoned(what: str) -> str:

@@ -12,6 +12,7 @@ from unetbench.reporting.row import Row, rewrite_proof
 from unetbench.reporting.table import milliseconds
 from unetbench.stats import moved
 
+_LAST_LINES, _LINE_CHARACTERS = 12, 200  # of what a process printed before it failed
 _BAR = 30  # characters of the histogram's longest bar
 
 
@@ -32,11 +33,16 @@ def chosen(results: Sequence[Result], name: str) -> Result:
 
 
 def certificate(
-    result: Result, row: Row, session: Session, limits: Limits = NOTHING
+    result: Result, row: Row, session: Session, limits: Limits = NOTHING, said: str = ""
 ) -> Iterator[tuple[str, str]]:
-    """Give heading and text of each finding; further lines of one have no heading."""
+    """Give heading and text of each finding; further lines of one have no heading.
+
+    `said` is the end of what the process of a failed case printed.
+    """
     yield "case", f"{result.case.name}, {row.size}, batch {row.batch}, {row.threads} threads ({result.key})"
     yield "status", f"{row.status}: {row.reason}" if row.reason else row.status
+    if result.failed:
+        yield from _under("it said", _printed(said))
     if result.alone:
         measurement = result.alone[-1]
         yield from _rewrites(measurement)
@@ -47,6 +53,13 @@ def certificate(
         yield from _costs(measurement, row)
         yield from _in_force(measurement)
     yield "measured", f"{session.started_utc}, {session.machine.cpu}, unetbench {session.command}"
+
+
+def _printed(said: str) -> Iterator[str]:
+    """Give the last lines of what a process printed, of which nothing reaches the terminal but its letters."""
+    for line in said.splitlines()[-_LAST_LINES:]:
+        if clean := "".join(filter(str.isprintable, line)).strip():
+            yield clean[:_LINE_CHARACTERS]
 
 
 def _rewrites(measurement: Measurement) -> Iterator[tuple[str, str]]:

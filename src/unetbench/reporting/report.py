@@ -213,9 +213,11 @@ def certificate(store: Store, report: Report, name: str) -> Iterator[tuple[str, 
 
     Raises: BadInput where no case, or more than one, has that name or key.
     """
-    result = certificates.chosen(store.results(report.session.identifier), name)
+    session = report.session
+    result = certificates.chosen(store.results(session.identifier), name)
     row = next(row for row in report.rows if row.case == result.key)
-    return certificates.certificate(result, row, report.session, report.limits)
+    said = store.last_words(session.identifier, result.key)
+    return certificates.certificate(result, row, session, report.limits, said)
 
 
 def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Path, ...]:
