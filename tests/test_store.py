@@ -382,6 +382,32 @@ def test_a_folder_that_cannot_be_written_is_told(locked: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("error", [errno.EIO, errno.EROFS])
+def test_a_disk_that_fails_in_the_middle_costs_nothing_that_was_acknowledged(path: Path, error: int) -> None:
+    """A short form of benchmarks/selftest/durability.py."""
+    source, shim = ROOT / "benchmarks" / "selftest" / "failing_disk.c", path.with_name("failing_disk.so")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True)
+    code = (
+        "import sys; from pathlib import Path; from tests.samples import *\n"
+        "from unetbench.store import writing\n"
+        "with writing(Path(sys.argv[1])) as store:\n"
+        "    session = store.open_session(machine(), preset='quick', images='x', command=[], fresh=False)\n"
+        "    for number in range(1000):\n"
+        "        store.append(session.identifier, case(f'e{number}'), measurement())\n"
+        "        print(f'e{number}', flush=True)\n"
+    )
+    failing = {"LD_PRELOAD": str(shim), "FAILS_AFTER": "100", "FAILS_WITH": str(error)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        cwd=ROOT, check=False, capture_output=True, text=True, env=os.environ | failing,
+    )  # fmt: skip
+    acknowledged = done.stdout.split()
+    assert done.returncode
+    assert 0 < len(acknowledged) < 1000
+    assert {result.case.network.encoder for result in load(path).results} >= set(acknowledged)
+    assert done.stderr.splitlines()[-1].startswith("unetbench.errors.StoreError: ")
+
+
 @pytest.mark.parametrize("damaged", [b'"run_nt"', b'\x00run_ns"'])
 def test_a_damaged_record_is_told_in_one_line(path: Path, damaged: bytes) -> None:
     with writing(path) as store:

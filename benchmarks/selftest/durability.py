@@ -1,8 +1,9 @@
-"""Proofs 7, 10 and 11: kill -9, damaged files, full disks. Nothing that was acknowledged is lost."""
+"""Proofs 7, 10 and 11: kill -9, damaged files, full and failing disks. Nothing that was acknowledged is lost."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import subprocess
@@ -22,7 +23,8 @@ from unetbench.errors import StoreError
 from unetbench.measuring import processes
 from unetbench.store import reading
 
-_ROOT = Path(__file__).parents[2]
+_HERE = Path(__file__).parent
+_ROOT = _HERE.parents[1]
 # A run in small: each result is appended, and only then acknowledged on stdout.
 _RUN = f"""
 import sys, resource
@@ -87,13 +89,13 @@ def main() -> None:
         kills = [_killed(folder, options.kills), *_workers_killed(folder, options.kills)]
         publish("7", "kill -9 of the run, and of its workers", kills, seeds="0")
         publish("10", "damaged stores", _damaged(folder, options.damages), seeds="0, 1, 2 …")
-        publish("11", "a disk that is full", [_full(folder)])
+        publish("11", "a disk that is full, or fails", [_full(folder), _failing(folder)])
 
 
-def _start(store: Path, count: int, limit: int = 0) -> subprocess.Popen[str]:
+def _start(store: Path, count: int, limit: int = 0, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", _RUN, str(store), str(count), str(limit)],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | environment,
     )  # fmt: skip
 
 
@@ -240,8 +242,35 @@ def _full(folder: Path) -> Figure:
         kept += acknowledged <= names and len(acknowledged) < 500
         written += bool(acknowledged)
     return Figure(
-        name="acknowledged only what is on the disk", value=f"{kept} of 20", bar="20 of 20", met=kept == 20 and written >= 10,
+        name="a full disk: acknowledged only what is on it", value=f"{kept} of 20", bar="20 of 20", met=kept == 20 and written >= 10,
         note=f"RLIMIT_FSIZE from 80 kB up; {written} of them wrote something first",
+    )  # fmt: skip
+
+
+def _failing(folder: Path) -> Figure:
+    """A disk that fails in the middle of a run, and after it a run on a sound one, which goes on from there."""
+    shim = folder / "failing_disk.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, _HERE / "failing_disk.c", "-ldl"], check=True)
+    kept = written = 0
+    for number in range(20):
+        store = folder / f"failing{number}.sqlite"
+        error = (errno.EIO, errno.EROFS)[number % 2]
+        # A store's own tables take some twenty writes, each result a few more.
+        broken = {"LD_PRELOAD": str(shim), "FAILS_AFTER": str(5 + 17 * number), "FAILS_WITH": str(error)}
+        process = _start(store, 100, **broken)
+        out, _ = process.communicate()
+        acknowledged = {f"e{line}" for line in out.split()}
+        written += bool(acknowledged)
+        after, _ = _start(store, 100).communicate()
+        names = _names(store)
+        once = len(names) == len(set(names)) == 100 and not acknowledged & {
+            f"e{line}" for line in after.split()
+        }
+        kept += once and process.returncode != 0 and len(acknowledged) < 100
+    return Figure(
+        name="a disk that fails: acknowledged only what is on it, and the next run goes on", value=f"{kept} of 20",
+        bar="20 of 20", met=kept == 20 and written >= 10,
+        note=f"EIO and EROFS from the sixth to the 329th write or sync on; {written} of them wrote something first",
     )  # fmt: skip
 
 
