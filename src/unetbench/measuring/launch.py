@@ -262,5 +262,6 @@ def _environment(threads: int, scratch: Path, online: bool) -> dict[str, str]:
     count = str(threads)
     own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), count)
     own |= {"TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"), "TMPDIR": str(scratch)}
+    own["CUDA_VISIBLE_DEVICES"] = ""  # what is measured is the CPU: compilers need not look at a GPU
     own["THP_MEM_ALLOC_ENABLE"] = "0"  # huge pages are asked for by a recipe, not by the shell that runs us
     return own if online else own | {"HF_HUB_OFFLINE": "1"}
