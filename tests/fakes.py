@@ -158,7 +158,7 @@ class FakeWorker:
         return "flushed in all 1"
 
     def log_tail(self) -> str:
-        return "what it printed"
+        return "what it printed" if self.ended else ""  # read to its end only then
 
     def end(self) -> None:
         self.ended = True

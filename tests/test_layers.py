@@ -50,6 +50,13 @@ def test_every_import_names_its_module_in_full(path: Path) -> None:
             assert _place(path) in ("__init__.py", "parts.py"), f"{_place(path)}: {ast.unparse(node)}"
 
 
+def test_a_worker_starts_without_what_only_some_of_its_turns_need() -> None:
+    heavy = ("PIL", "importlib.metadata", "torch", "scipy")
+    code = f"import sys; import unetbench.measuring.worker; print([n for n in {heavy} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "name",
     [

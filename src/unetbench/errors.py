@@ -42,7 +42,7 @@ class WorkerLost(UnetbenchError):
     def __init__(self, stage: str, kind: FailureKind, message: str) -> None:
         super().__init__(f"{kind} while {stage}: {message}")
         self.stage, self.kind, self.message = stage, kind, message
-        self.log = ""  # the end of what a process printed that is not asked again
+        self.log = ""  # the end of what the process printed, where nobody else can ask it
 
 
 def one_line(error: Exception, characters: int = 160) -> str:

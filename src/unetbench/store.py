@@ -68,10 +68,8 @@ class Store:
 
     def last_words(self, session: int, key: str) -> str:
         """Return the end of what the process of a failed case printed; empty where it printed nothing."""
-        rows = self._rows(
-            "result", 'WHERE session = ? AND "case" = ? AND failure IS NOT NULL ORDER BY id', session, key
-        )
-        return next((str(log) for *_, log in reversed(list(rows))), "")
+        latest = 'WHERE session = ? AND "case" = ? AND failure IS NOT NULL ORDER BY id DESC LIMIT 1'
+        return next((str(log) for *_, log in self._rows("result", latest, session, key)), "")
 
     def blocks(self, session: int) -> tuple[Block, ...]:
         """Return what the cases of each paired block share, in order."""

@@ -296,6 +296,8 @@ def test_the_file_gives_what_the_contract_names(name: str) -> None:
     assert part.summary.endswith(".")
     assert part.constants["PRECISIONS"][0] == "fp32"
     assert isinstance(part.constants["IN_PROCESS"], bool)
+    for option, value in part.constants.get("DIRECT", {}).items():
+        assert value in part.constants["OPTIONS"][option]
     if not part.missing:
         module = part.module()
         assert {"precision", "options", "folder"} <= inspect.signature(module.convert).parameters.keys()

@@ -11,6 +11,7 @@ import pytest
 from tests.fakes import FakeWorker
 from tests.measuring.test_schedule import Watcher, folder_ready  # noqa: F401
 from tests.samples import case, machine, measurement, parity
+from unetbench.errors import WorkerLost
 from unetbench.measuring import breakdown
 from unetbench.measuring.preset import QUICK
 from unetbench.measuring.schedule import Sweep
@@ -59,6 +60,23 @@ def _measure(
     whole = breakdown.measure(sweep, deadline)
     with reading(store.path) as written:
         return whole, of_session(written, sweep.session.identifier), watcher
+
+
+def test_where_a_runtimes_kernel_ends_the_process_the_other_limits_are_still_found(
+    store: Store,
+    folder_ready: None,  # noqa: F811
+) -> None:
+    def start(of: Case) -> FakeWorker:
+        def ask(do: str, arguments: dict[str, Any]) -> None:
+            if do == "limits" and arguments["runtimes"]:
+                raise WorkerLost("limits", "crashed", "killed by SIGSEGV")
+
+        return FakeWorker(on_ask=ask)
+
+    _, found, _ = _measure(store, start)
+    (limits,) = found.machine.values()
+    assert limits.kernels
+    assert limits.failed["convolutions of runtimes"] == "killed by SIGSEGV"
 
 
 def test_the_fastest_of_each_class_of_each_network_is_worth_it() -> None:

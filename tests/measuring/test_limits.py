@@ -44,7 +44,7 @@ def test_every_kind_has_kernels_with_raw_times(tmp_path: Path, monkeypatch: pyte
     assert (found.threads, found.buffer_bytes) == (1, 1 << 20)
     work = {kernel.name: kernel.work for kernel in found.kernels}
     assert work["torch product fp32"] == 2 * 64**3
-    assert work["torch convolution 3×3 fp32, 16 channels, NCHW"] == 3 * 2 * 9 * 16 * 16 * 16 * 16
+    assert work["torch convolution 3×3 fp32 NCHW, 16 channels"] == 3 * 2 * 9 * 16 * 16 * 16 * 16
     assert work["copy"] == 2 << 20
     assert work["triad"] == 3 << 20
 

@@ -77,6 +77,17 @@ def test_figures_by_hand() -> None:
     assert found.of_peak == pytest.approx(0.42)
 
 
+def test_of_each_kernel_the_best_shape_is_told() -> None:
+    def kernel(channels: int, ms: int) -> Kernel:
+        name = f"mnn convolution 3×3 fp32, {channels} channels"
+        return Kernel(kind="fp32", name=name, work=10**9, run_ns=(ms * MS,))
+
+    several = replace(MACHINE, kernels=(*MACHINE.kernels, kernel(64, 50), kernel(128, 25)))
+    (line,) = [each for each in machine_lines(several) if each.startswith("fp32")]
+    assert "mnn convolution 3×3 fp32, 128 channels 40" in line
+    assert "64 channels" not in line
+
+
 def test_a_precision_has_its_own_peak_and_the_size_of_its_numbers() -> None:
     encoder, _ = attributed(replace(FOUND, precision="int8"), peaks(MACHINE)).sections
     assert encoder.of_peak == pytest.approx(0.125)

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
@@ -177,6 +176,11 @@ def _seal(known: Mapping[str, Any], digests: Mapping[str, str]) -> str:
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import (  # as in machine: a worker need not wait for it
+        PackageNotFoundError,
+        version,
+    )
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -29,7 +30,8 @@ from unetbench.records import (
 )
 from unetbench.stats import disturbed
 
-_EXPECTED_S = 60.0  # of a network's sections, and of the limits: what converters take
+_EXPECTED_S = 60.0  # of a network's sections: what converters take
+_EXPECTED_LIMITS_S = 120.0
 _LOST = 2  # runs that ended without a word with the same one in hand
 
 
@@ -44,15 +46,16 @@ def measure(sweep: Sweep, deadline: float | None) -> bool:
     waiting = [case for case in cases if breakdown_fact(case.key()) not in facts]
     if not cases:
         sweep.observer.after("no breakdown: no case has a result that is right and was left in peace", 0.0)
-    left_s = _EXPECTED_S * (len(by_threads) + len(waiting))
+    left_s = _EXPECTED_LIMITS_S * len(by_threads) + _EXPECTED_S * len(waiting)
     for case in [*by_threads.values(), *waiting]:
-        if deadline is not None and sweep.clock() + _EXPECTED_S > deadline:
-            return False
         limits = by_threads.pop(case.threads, None) is not None
+        expected_s = _EXPECTED_LIMITS_S if limits else _EXPECTED_S
+        if deadline is not None and sweep.clock() + expected_s > deadline:
+            return False
         sweep.observer.after(
             "the machine's limits" if limits else f"where the time of {case.name} goes", left_s
         )
-        left_s -= _EXPECTED_S
+        left_s -= expected_s
         if limits:
             found = _kept(sweep, LIMITS_FACT, lambda case=case: _limits(sweep, case))  # type: ignore[misc]
             known = known | {str(case.threads): found}
@@ -104,8 +107,16 @@ def _kept(sweep: Sweep, name: str, find: Callable[[], dict[str, Any]]) -> dict[s
 
 
 def _limits(sweep: Sweep, case: Case) -> dict[str, Any]:
-    found = _asked(sweep, case, "limits", threads=case.threads)
-    return {"found": msgspec.to_builtins(msgspec.convert(found, MachineLimits))}
+    """Ask once more without the runtimes' kernels where one of them took the process with it."""
+    failed = {}
+    try:
+        found = _asked(sweep, case, "limits", threads=case.threads, runtimes=True)
+    except WorkerLost as lost:
+        refuse_full_disk(lost.message)
+        failed = {"convolutions of runtimes": lost.message}
+        found = _asked(sweep, case, "limits", threads=case.threads, runtimes=False)
+    limits = msgspec.convert(found, MachineLimits)
+    return {"found": msgspec.to_builtins(replace(limits, failed={**limits.failed, **failed}))}
 
 
 def _broken_down(sweep: Sweep, case: Case) -> dict[str, Any]:

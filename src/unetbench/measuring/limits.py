@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from unetbench import machine, parts
-from unetbench.errors import UnetbenchError, one_line
+from unetbench.errors import UnetbenchError, Unsupported, in_our_words, one_line
 from unetbench.measuring import noise
 from unetbench.measuring.timing import no_garbage_collection
 from unetbench.records import Kernel, LimitKind, MachineLimits
@@ -36,17 +36,6 @@ _LAYOUTS = {torch.contiguous_format: "NCHW", torch.channels_last: "channels last
 _LEAST_BYTES = 256 << 20  # of a buffer
 _CACHES = 4  # or so many times the largest cache
 _MEMORY_SHARE = 8  # of the memory granted, one over this at most for each of three buffers
-# What libraries raise where they cannot: the other kernels still tell the limit.
-_REFUSALS = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    ImportError,
-    OSError,
-    MemoryError,
-    UnetbenchError,
-)
 
 Act = Callable[[], object]
 Say = Callable[[Mapping[str, Any]], None]
@@ -62,17 +51,23 @@ class _Candidate:
     make: Callable[[], Act]
 
 
-def measured(threads: int, folder: Path, say: Say) -> MachineLimits:
-    """Try every kernel that this machine and the installed runtimes have; one that fails is told, not fatal."""
+def measured(threads: int, folder: Path, say: Say, *, runtimes: bool = True) -> MachineLimits:
+    """Try every kernel that this machine and, where asked, the installed runtimes have; one that fails is told."""
     set_threads(threads)
     kernels, failed = [], {}
     before = noise.counters()
     size = _buffer_bytes()
-    for candidate in (*_products(), *_convolutions(), *_of_runtimes(threads, folder), *_memory(size)):
+    for candidate in (
+        *_products(),
+        *_convolutions(),
+        *(_of_runtimes(threads, folder) if runtimes else ()),
+        *_memory(size),
+    ):
         say({"phase": f"limits: {candidate.name}"})
         try:
-            run_ns = _timed(candidate.make())
-        except _REFUSALS as error:
+            with in_our_words(Unsupported):
+                run_ns = _timed(candidate.make())
+        except (UnetbenchError, MemoryError) as error:
             failed[candidate.name] = one_line(error)
             continue
         kernels.append(
@@ -127,7 +122,7 @@ def _convolutions() -> Iterator[_Candidate]:
         for kernel, (channels, side), layout in product((1, 3), _CHANNELS_AND_SIDES, _LAYOUTS):
             yield _Candidate(
                 kind,
-                f"torch convolution {kernel}×{kernel} {kind}, {channels} channels, {_LAYOUTS[layout]}",
+                f"torch convolution {kernel}×{kernel} {kind} {_LAYOUTS[layout]}, {channels} channels",
                 _flop(kernel, channels, side),
                 partial(_convolution, kernel, channels, side, layout, kind),
             )
@@ -143,10 +138,10 @@ def _convolution(kernel: int, channels: int, side: int, layout: torch.memory_for
 def _of_runtimes(threads: int, folder: Path) -> Iterator[_Candidate]:
     for name in parts.names("runtime"):
         part = parts.find("runtime", name)
-        if part.missing or "DIRECT" not in part.constants:
+        if "DIRECT" not in part.constants:
             continue
         for kind, (channels, side) in product(_precisions(), _CHANNELS_AND_SIDES):
-            if kind in part.constants["PRECISIONS"]:
+            if kind in part.constants["PRECISIONS"] and not part.missing_for(kind):
                 place = folder / f"{name}-{kind}-{channels}"
                 yield _Candidate(
                     kind,

@@ -27,7 +27,7 @@ FILES = ("weights.safetensors", "images.npy", "answers.npy")
 
 def name(case: Case, *, images: str, checked_inputs: int) -> str:
     """Return the name of a network's reference: a hash of all that it is made from. `images` is a digest."""
-    from unetbench.measuring import artifacts  # not for workers, who only read: 0.1 s of each start
+    from unetbench.measuring import artifacts  # a worker that only reads starts the sooner
 
     made_by = artifacts.made_by(artifacts.builders(case.network))
     return digest((case.network_key(), images, checked_inputs, made_by, artifacts.sources(())))

@@ -76,12 +76,13 @@ class Turns:
             msgspec.convert(case, Case), Path(folder), Path(to), first, files, self._say
         )
 
-    def limits(self, threads: int) -> dict[str, Any]:
+    def limits(self, threads: int, runtimes: bool) -> dict[str, Any]:
         """Measure what the machine can do at best; what runtimes write lies in the worker's own folder."""
         from unetbench.measuring import limits
 
-        found: dict[str, Any] = msgspec.to_builtins(limits.measured(threads, Path(mkdtemp()), self._say))
-        return found
+        found = limits.measured(threads, Path(mkdtemp()), self._say, runtimes=runtimes)
+        answer: dict[str, Any] = msgspec.to_builtins(found)
+        return answer
 
     def cut(self, case: Mapping[str, Any], folder: str, to: str) -> dict[str, Any]:
         """Cut a case's network into sections and convert each into a folder."""

@@ -33,16 +33,16 @@ def chosen(results: Sequence[Result], name: str) -> Result:
 
 
 def certificate(
-    result: Result, row: Row, session: Session, limits: Limits = NOTHING, said: str = ""
+    result: Result, row: Row, session: Session, limits: Limits = NOTHING, last_words: str = ""
 ) -> Iterator[tuple[str, str]]:
     """Give heading and text of each finding; further lines of one have no heading.
 
-    `said` is the end of what the process of a failed case printed.
+    `last_words` are the end of what the process of a failed case printed.
     """
     yield "case", f"{result.case.name}, {row.size}, batch {row.batch}, {row.threads} threads ({result.key})"
     yield "status", f"{row.status}: {row.reason}" if row.reason else row.status
     if result.failed:
-        yield from _under("it said", _printed(said))
+        yield from _under("it said", _printed(last_words))
     if result.alone:
         measurement = result.alone[-1]
         yield from _rewrites(measurement)
@@ -55,11 +55,10 @@ def certificate(
     yield "measured", f"{session.started_utc}, {session.machine.cpu}, unetbench {session.command}"
 
 
-def _printed(said: str) -> Iterator[str]:
+def _printed(words: str) -> list[str]:
     """Give the last lines of what a process printed, of which nothing reaches the terminal but its letters."""
-    for line in said.splitlines()[-_LAST_LINES:]:
-        if clean := "".join(filter(str.isprintable, line)).strip():
-            yield clean[:_LINE_CHARACTERS]
+    lines = ("".join(filter(str.isprintable, line)).strip() for line in words.splitlines())
+    return [line[:_LINE_CHARACTERS] for line in lines if line][-_LAST_LINES:]
 
 
 def _rewrites(measurement: Measurement) -> Iterator[tuple[str, str]]:

@@ -216,8 +216,8 @@ def certificate(store: Store, report: Report, name: str) -> Iterator[tuple[str, 
     session = report.session
     result = certificates.chosen(store.results(session.identifier), name)
     row = next(row for row in report.rows if row.case == result.key)
-    said = store.last_words(session.identifier, result.key)
-    return certificates.certificate(result, row, session, report.limits, said)
+    last_words = store.last_words(session.identifier, result.key)
+    return certificates.certificate(result, row, session, report.limits, last_words)
 
 
 def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Path, ...]:

@@ -151,7 +151,8 @@ def _measured(row: Row, case: Case, measurement: Measurement) -> Row:
 def rewrite_proof(report: RewriteReport) -> str:
     """Say what a rewrite did, in counts before and after, those that stay the same left out; or why nothing."""
     if not report.fired:
-        return f"{report.rewrite}: nothing to do" + (f", {report.reason}" if report.reason else "")
+        left = f"its {report.offered} modules stay as they are" if report.offered else report.reason
+        return f"{report.rewrite}: nothing to do" + (f", {left}" if left else "")
     counts = [
         ("modules", report.modules_before, report.modules_after, "{:,}", 1.0),
         ("parameters", report.parameters_before, report.parameters_after, "{:,}", 1.0),

@@ -24,9 +24,7 @@ def offered(network: nn.Module) -> int:
 def why_none(network: nn.Module) -> str:
     """Return why no weight is laid out anew."""
     weights = sum(1 for parameter in network.parameters() if parameter.ndim == 4)
-    if not weights:
-        return "it has no convolution"
-    return f"all {weights} weights of its convolutions lie so already"
+    return f"all {weights} weights of four dimensions lie so already" if weights else "it has no convolution"
 
 
 def apply(network: nn.Module) -> nn.Module:

@@ -31,12 +31,13 @@ def offered(network: nn.Module) -> int:
 
 def why_none(network: nn.Module) -> str:
     """Return why no batch norm can be folded."""
-    norms = Counter(type(module) for module in network.modules() if "Norm" in type(module).__name__)
-    batch = sum(count for kind, count in norms.items() if kind in _NORMS)
-    if batch:
-        return f"none of its {batch} batch norms stands directly behind a convolution that nothing else reads"
-    others = ", ".join(sorted(kind.__name__ for kind in norms))
-    return f"it has no batch norm{f', its norms are of {others}' if others else ''}"
+    norms = sum(1 for module in network.modules() if type(module) in _NORMS)
+    if not norms:
+        return "it has no batch norm"
+    return (
+        f"none of its {norms} batch norms can be folded: each must be in evaluation, without hooks, and "
+        "alone behind a plain convolution"
+    )
 
 
 def apply(network: nn.Module) -> nn.Module:

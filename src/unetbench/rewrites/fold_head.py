@@ -27,8 +27,8 @@ def why_none(network: nn.Module) -> str:
     """Return why there is nothing to fold the head into."""
     head = getattr(network, _HEAD, None)
     if type(head) is not nn.Conv2d or not _pointwise(head):
-        return "it has no 1×1 convolution named head"
-    return "no convolution whose map the head alone reads stands directly before it"
+        return "it has no plain 1×1 convolution named head"
+    return "no plain convolution whose map the head alone reads stands directly before it"
 
 
 @torch.no_grad()

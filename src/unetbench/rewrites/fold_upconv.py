@@ -35,10 +35,10 @@ def why_none(network: nn.Module, stages: str = "saving") -> str:
     if unfolded := sum(1 for module in network.modules() if _is_stage(module)):
         if stages != "saving":
             return "as many stages as asked for are folded already"
-        return f"none of its {unfolded} stages has fewer multiplications folded; fold_upconv[stages=all] folds them"
+        return f"none of its {unfolded} unfolded stages would have fewer multiplications; stages=all asks for them"
     if any(isinstance(module, FoldedStage) for module in network.modules()):
         return "its stages are folded already"
-    return "no stage of it is an up-convolution of kernel and stride 2, a concatenation and a 3×3 convolution"
+    return "no stage of it is a plain up-convolution of kernel and stride 2, a concatenation and a plain 3×3 convolution"
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ def offered(network: nn.Module) -> int:
 
 def why_none(network: nn.Module) -> str:
     """Return why no module can be folded."""
-    return "it has no branches that were made for training: no module of it offers " + ", ".join(_METHODS)
+    return f"no module of it offers {', '.join(_METHODS)}"
 
 
 def apply(network: nn.Module) -> nn.Module:
