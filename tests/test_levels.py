@@ -27,6 +27,18 @@ NULL = Simulated()
 FAR = math.log(1.35)
 
 
+def test_another_numpy_is_another_canary() -> None:
+    old, new = (
+        Session(
+            identifier=1, started_utc="", machine=machine(versions=(("numpy", version),)), preset="standard",
+            images="x", command="run",
+        )
+        for version in ("2.3.0", "2.4.0")
+    )  # fmt: skip
+    assert levels.same_canary(old, old)
+    assert not levels.same_canary(old, new)
+
+
 def _louder(turns: list[Turn], memory: float, time: float) -> tuple[Turn, ...]:
     """The same turns beside neighbours in memory that never leave."""
     return tuple(

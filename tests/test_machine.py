@@ -87,6 +87,13 @@ def test_a_topology_that_is_hidden_counts_cpus(
     assert machine.granted_cores() == 3
 
 
+def test_one_cpu_of_each_core_comes_first(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+    _cpus(monkeypatch, files, 6, per_core=2)
+    assert machine.cpus_core_by_core() == [0, 2, 4, 1, 3, 5]
+    files.clear()
+    assert machine.cpus_core_by_core() == list(range(6)), "a topology that is hidden counts CPUs"
+
+
 def test_threads(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
     _cpus(monkeypatch, files, 4, per_core=2)
     assert machine.threads_or_granted(None) == 2
@@ -109,7 +116,7 @@ def test_threads(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None
 def test_bf16_needs_instructions_that_torch_may_use(
     monkeypatch: pytest.MonkeyPatch, cap: str | None, found: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(machine, "_cpu_flags", lambda: frozenset({"avx2", "avx512_bf16", "amx_bf16"}))
+    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"avx2", "avx512_bf16", "amx_bf16"}))
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     if cap:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", cap)
@@ -118,7 +125,7 @@ def test_bf16_needs_instructions_that_torch_may_use(
 
 
 def test_a_machine_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_cpu_flags", lambda: frozenset({"avx2", "fma"}))
+    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"avx2", "fma"}))
     assert machine.bf16_instructions() == ()
 
 
@@ -144,13 +151,13 @@ def test_the_facts_name_the_versions_that_move_numbers() -> None:
 
 @pytest.mark.parametrize("cap", ["", "NONSENSE"])
 def test_what_onednn_ignores_limits_nothing(monkeypatch: pytest.MonkeyPatch, cap: str) -> None:
-    monkeypatch.setattr(machine, "_cpu_flags", lambda: frozenset({"amx_bf16"}))
+    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"amx_bf16"}))
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", cap)
     assert machine.bf16_instructions() == ("amx_bf16",)
 
 
 def test_the_old_name_of_onednns_cap_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_cpu_flags", lambda: frozenset({"avx2", "amx_bf16"}))
+    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"avx2", "amx_bf16"}))
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setenv("DNNL_MAX_CPU_ISA", "avx2")
     assert machine.bf16_instructions() == ()

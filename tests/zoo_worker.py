@@ -92,8 +92,9 @@ class Zoo(Turns):
         sys.stdout.flush()
         return {}
 
-    def have_grandchild(self) -> dict[str, Any]:
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    def have_grandchild(self, own_session: bool = False) -> dict[str, Any]:
+        sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
+        child = subprocess.Popen(sleeping, start_new_session=own_session)
         return {"pid": child.pid}
 
     def phases(self) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def _figure(name: str, number: int, trials: int) -> Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=400, help="of each setting")
+    parser.add_argument("--trials", type=int, default=500, help="of each setting")
     trials = parser.parse_args().trials
     # Threads would share one interpreter; a setting is a process's, its seed its number.
     with ProcessPoolExecutor() as pool:

@@ -58,7 +58,10 @@ def _noise(threads: int) -> Iterator[str]:
         f"{noise.loudest:.2f} × the quiet one (canaries {cache:.2f} ms in cache, {memory:.2f} ms in memory)"
     )
     if noise.detectable is None:
-        yield "resolution     too noisy for a verdict within ten minutes: --preset standard without a budget"
+        yield (
+            "resolution     too noisy for a verdict by quiet runs within ten minutes: all runs will count, brought to the "
+            "quiet level by their canaries, and tell differences of about 10 % and more"
+        )
     else:
         yield (
             f"resolution     about {noise.detectable:.1%}: the smallest difference between two recipes of a "

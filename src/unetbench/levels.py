@@ -26,6 +26,7 @@ def levels(store: Store, session: Session, results: Iterable[Result]) -> dict[in
         for each in store.sessions()
         # What a shell sets for runtimes moves no canary.
         if each.identifier != session.identifier
+        and same_canary(each, session)
         and set(each.machine.differs_from(session.machine)) <= {"environment"}
     ]
     found = {}
@@ -35,6 +36,11 @@ def levels(store: Store, session: Session, results: Iterable[Result]) -> dict[in
             on_record = [fact[str(threads)] for fact in earlier if str(threads) in fact]
             found[threads] = quiet.Levels(own, quiet.lowest([own, *on_record]))
     return found
+
+
+def same_canary(first: Session, second: Session) -> bool:
+    """Return whether two sessions' canaries are the same work: their kernels are NumPy's."""
+    return len({dict(each.machine.versions).get("numpy") for each in (first, second)}) == 1
 
 
 def disturbing(store: Store, session: Session, results: Iterable[Result]) -> tuple[Case, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import subprocess
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -52,7 +53,7 @@ def machine() -> Machine:
         logical_cpus=os.cpu_count() or 1,
         memory_bytes=granted_memory_bytes(),
         kernel=platform.release(),
-        virtualisation="virtual machine" if "hypervisor" in _cpu_flags() else None,
+        virtualisation="virtual machine" if "hypervisor" in cpu_flags() else None,
         governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         versions=_versions(),
         huge_pages=_huge_pages(),
@@ -138,7 +139,7 @@ def multiplies_bytes() -> bool:
 
 def instruction_sets() -> tuple[str, ...]:
     """Return the sets that matter and that torch's kernels may use (`ONEDNN_MAX_CPU_ISA` obeyed)."""
-    present = tuple(name for name in _SETS_THAT_MATTER if name in _cpu_flags())
+    present = tuple(name for name in _SETS_THAT_MATTER if name in cpu_flags())
     cap = next((os.environ[name] for name in _ONEDNN_CAPS if name in os.environ), "")
     capped = cap.upper() in _ONEDNN_WITHOUT_BF16
     return tuple(name for name in present if not (capped and name in BF16_SETS))
@@ -163,13 +164,22 @@ def _quota_cores() -> float:
     return min((int(quota) / int(period) for quota, period in numbers), default=float("inf"))
 
 
+def cpus_core_by_core() -> list[int]:
+    """Return the CPUs that this process may use: one of each core first, then those that share a core with them."""
+    cpus = sorted(_affinity())
+    cores = [_core(cpu) for cpu in cpus]
+    shared = {cpu: cores[:place].count(cores[place]) for place, cpu in enumerate(cpus)}
+    return sorted(cpus, key=lambda cpu: (shared[cpu], cpu))
+
+
 def _physical_cores(cpus: set[int]) -> int:
-    cores = set()
-    for cpu in cpus:
-        folder = f"/sys/devices/system/cpu/cpu{cpu}/topology"
-        package, core = _text(f"{folder}/physical_package_id"), _text(f"{folder}/core_id")
-        cores.add((package, core) if core is not None else cpu)
-    return len(cores)
+    return len({_core(cpu) for cpu in cpus})
+
+
+def _core(cpu: int) -> object:
+    folder = f"/sys/devices/system/cpu/cpu{cpu}/topology"
+    package, core = _text(f"{folder}/physical_package_id"), _text(f"{folder}/core_id")
+    return cpu if core is None else (package, core)
 
 
 @cache
@@ -178,9 +188,21 @@ def _cpuinfo() -> str:
 
 
 @cache
-def _cpu_flags() -> frozenset[str]:
+def cpu_flags() -> tuple[str, ...]:
+    """Return all that the kernel says of the CPU's instructions, sorted."""
     match = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", _cpuinfo(), re.MULTILINE)
-    return frozenset(match[1].split()) if match else frozenset()
+    return tuple(sorted(set(match[1].split()))) if match else ()
+
+
+@cache
+def compiler() -> str:
+    """Return the name and version of the C++ compiler that Inductor would call; empty where there is none."""
+    asked = [os.environ.get("CXX") or "g++", "--version"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return told.partition("\n")[0]
 
 
 def _cpu_model() -> str:

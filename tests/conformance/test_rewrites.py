@@ -95,6 +95,19 @@ def test_the_function_stays_the_same(name: str, encoder: str) -> None:
     assert folded <= TIMES_EAGER * eager, "in fp32 it errs hardly more than the network did"
 
 
+@encoders
+@torch.inference_mode()
+def test_all_of_them_together_keep_the_function(encoder: str) -> None:
+    images, expected, eager = _answers(encoder)
+    chain = ("reparameterize", "fold_batchnorm", "fold_head", "fold_upconv")
+    tolerance = sum(parts.find("rewrite", name).module().TOLERANCE for name in chain)
+    doubled = rewrite(_network(encoder).double(), *chain)
+    assert [report.fired for report in _reports(doubled)][1:] == [True] * 3
+    assert relative_error(expected.numpy(), doubled(images).numpy()) <= tolerance
+    folded = relative_error(expected.numpy(), rewrite(_built(encoder), *chain)(images.float()).numpy())
+    assert folded <= TIMES_EAGER * eager
+
+
 @rewrites
 @pytest.mark.parametrize("encoder", ["test_vit", "test_mambaout", "test_maxvit", "levit_128s"])
 @torch.inference_mode()

@@ -42,6 +42,26 @@ def test_what_was_made_is_found_again_with_its_facts(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"], "nothing unfinished is left"
 
 
+def test_what_others_planted_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = _made(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getuid", lambda: place.stat().st_uid + 1)
+        assert artifacts.facts(place) is None
+    assert artifacts.facts(place) is not None
+    file = place / "network.bin"
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    assert artifacts.facts(place) is None, "its content is right, but another may change it"
+
+
+def test_the_compilers_version_is_part_of_what_it_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = replace(CASE, recipe=Recipe.parse("torch_compile/fp32"))
+    before = _key(), _key(compiled)
+    monkeypatch.setattr(artifacts.machine, "compiler", lambda: "another")
+    assert _key() == before[0]
+    assert _key(compiled) != before[1]
+
+
 @pytest.mark.parametrize("damage", ["changed", "cut", "gone", "no manifest", "no sense", "empty"])
 def test_a_damaged_artifact_is_not_there_and_can_be_made_again(tmp_path: Path, damage: str) -> None:
     place = _made(tmp_path)
@@ -84,7 +104,7 @@ def test_another_version_of_the_runtime_or_of_our_code_is_another_artifact(
 ) -> None:
     before = _key()
     with monkeypatch.context() as patch:
-        patch.setattr(artifacts, "version", lambda package: "99")
+        patch.setattr(artifacts, "_version", lambda package: "99")
         assert _key() != before
     with monkeypatch.context() as patch:
         patch.setattr(artifacts, "sources", lambda runtime: "changed")

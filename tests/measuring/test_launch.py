@@ -129,8 +129,9 @@ def test_much_output_neither_blocks_nor_fills_the_disk(worker: ProcessWorker) ->
     assert len(worker.log_tail()) <= 4096
 
 
-def test_what_a_worker_started_ends_with_it(worker: ProcessWorker) -> None:
-    pid = worker.ask("have_grandchild", on_phase=lambda _: None)["pid"]
+@pytest.mark.parametrize("own_session", [False, True])
+def test_what_a_worker_started_ends_with_it(worker: ProcessWorker, own_session: bool) -> None:
+    pid = worker.ask("have_grandchild", on_phase=lambda _: None, own_session=own_session)["pid"]
     worker.end()
     for _ in range(100):
         if not _alive(pid):

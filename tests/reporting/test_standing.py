@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,13 @@ from random import Random
 import pytest
 from benchmarks.selftest.simulated import Machine, Simulated, blocks
 
-from tests.samples import case, machine, measurement
+from tests.samples import case, machine, measurement, parity
 from unetbench import quiet
 from unetbench.errors import BadInput
 from unetbench.records import Block, Case, Failure, Measurement, Recipe, Result, Session
 from unetbench.reporting import certificate, comparison
 from unetbench.reporting.report import certificate as all_of_one
-from unetbench.reporting.report import report
+from unetbench.reporting.report import report, write_files
 from unetbench.reporting.rows import rows
 from unetbench.reporting.standing import standings
 from unetbench.store import reading, writing
@@ -193,6 +194,46 @@ def test_slower_by_less_than_the_margin_of_a_verdict_can_be_asked_for() -> None:
     assert len(comparison.slower_than(told, 0.005)) == 1
     loud = [replace(told[0], pair=replace(pair, state="load-dependent"))]
     assert not comparison.slower_than(loud, 0.005)
+
+
+def test_every_pair_is_written_the_faster_first(store: Path, tmp_path: Path) -> None:
+    with reading(store) as opened:
+        made = report(opened)
+    written = write_files(made, tmp_path / "out", chart=False)
+    assert tmp_path / "out" / "pairs.csv" in written
+    with (tmp_path / "out" / "pairs.csv").open(encoding="utf-8", newline="") as stream:
+        told = list(csv.DictReader(stream))
+    assert len(told) == 3
+    assert [each["verdict"] for each in told].count("faster") == 2
+    for each in told:
+        assert float(each["low"]) <= float(each["ratio"]) <= float(each["high"])
+        assert each["ungated_ratio"] and each["detectable"] and each["blocks"]
+        pair = made.said.between(each["first_case"], each["second_case"])
+        assert pair is not None
+        assert each["verdict"] == pair.verdict
+
+
+def test_what_could_not_be_told_apart_is_counted_for_whoever_asks_whether_it_is_slower() -> None:
+    told = [comparison.Compared(name=name, pair=Pair(verdict=word), relative=False) for name, word in (
+        ("a", "the same"), ("b", "not decided"), ("c", "not decided"),
+    )]  # fmt: skip
+    assert comparison.undecided(told) == ["of 3, 2 are not decided: no slower is not known of these"]
+    assert not comparison.undecided(told[:1])
+
+
+def test_the_class_is_that_of_the_process_that_compared_most_and_binding_is_that_of_the_blocks() -> None:
+    first, *others = _results()
+    many = parity(inputs=16, measured_class="near", relative_error=5e-4)
+    *_, last = first.measurements
+    changed = replace(last, parity=many, bind_ns=(5_000_000,) * 3, read_ns=(0,) * 3)
+    only = replace(first, measurements=(*first.measurements[:-1], changed))
+    assert (first.parity.measured_class, only.parity) == ("exact", many)
+    everyone = (only, *others)
+    row = next(row for row in rows(everyone, standings(everyone, LOOKS)) if row.case == only.key)
+    assert (row.measured_class, row.relative_error) == ("near", 5e-4)
+    assert row.end_to_end_ms == pytest.approx(row.median_ms + 3), (
+        "nineteen blocks of twenty bind and read in 3 ms"
+    )
 
 
 def test_two_machines_compare_ratios_to_the_reference_only() -> None:

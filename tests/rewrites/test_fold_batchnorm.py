@@ -31,10 +31,11 @@ def _norms(model: nn.Module) -> int:
 @given(
     seed=SEEDS, groups=st.integers(1, 3), inputs=CHANNELS, outputs=CHANNELS, kernel=st.integers(1, 3),
     stride=st.integers(1, 2), bias=st.booleans(), affine=st.booleans(), shifts=st.booleans(), transposed=st.booleans(),
+    dilation=st.integers(1, 2), padding=st.sampled_from(["zeros", "reflect", "replicate", "circular"]),
 )  # fmt: skip
 def test_every_convolution_keeps_its_function(
     seed: int, groups: int, inputs: int, outputs: int, kernel: int, stride: int, bias: bool, affine: bool,
-    shifts: bool, transposed: bool,
+    shifts: bool, transposed: bool, dilation: int, padding: str,
 ) -> None:  # fmt: skip
     torch.manual_seed(seed)
     kind = nn.ConvTranspose2d if transposed else nn.Conv2d
@@ -46,6 +47,8 @@ def test_every_convolution_keeps_its_function(
         padding=kernel // 2,
         groups=groups,
         bias=bias,
+        dilation=dilation,
+        padding_mode="zeros" if transposed else padding,  # the only one of transposed convolutions
     )
     norm = nn.BatchNorm2d(groups * outputs, affine=affine)
     if not shifts:

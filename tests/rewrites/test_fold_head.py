@@ -27,14 +27,18 @@ class _Net(nn.Module):
 @given(
     seed=SEEDS, inputs=CHANNELS, width=CHANNELS, classes=st.integers(1, 5), kernel=st.integers(1, 4),
     stride=st.integers(1, 2), transposed=st.booleans(), bias=st.booleans(), head_bias=st.booleans(),
+    dilation=st.integers(1, 2), mode=st.sampled_from(["zeros", "reflect", "replicate", "circular"]),
 )  # fmt: skip
 def test_the_product_is_the_same_function(
     seed: int, inputs: int, width: int, classes: int, kernel: int, stride: int, transposed: bool, bias: bool,
-    head_bias: bool,
+    head_bias: bool, dilation: int, mode: str,
 ) -> None:  # fmt: skip
     torch.manual_seed(seed)
     kind = nn.ConvTranspose2d if transposed else nn.Conv2d
-    up = kind(inputs, width, kernel, stride=stride, padding=min(1, kernel - 1), bias=bias)
+    up = kind(
+        inputs, width, kernel, stride=stride, padding=min(1, kernel - 1), bias=bias, dilation=dilation,
+        padding_mode="zeros" if transposed else mode,
+    )  # fmt: skip
     body = nn.Sequential(nn.Conv2d(inputs, inputs, 1), nn.ReLU(), up)
     model = _Net(body, nn.Conv2d(width, classes, 1, bias=head_bias)).eval()
     images = torch.randn(2, inputs, 7, 5)
@@ -50,6 +54,9 @@ NOTHING = {
     "an activation between": lambda: _Net(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.Conv2d(4, 2, 1)),
     "a head of 3 × 3": lambda: _Net(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)),
     "a head with a stride": lambda: _Net(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1, stride=2)),
+    "a border added before it": lambda: _Net(
+        nn.ConvTranspose2d(3, 4, 3, stride=2, output_padding=1), nn.Conv2d(4, 2, 1)
+    ),
     "groups before it": lambda: _Net(nn.Conv2d(3, 6, 3, groups=3), nn.Conv2d(6, 2, 1)),
     "no head": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)),
 }

@@ -26,13 +26,17 @@ def _stage(below: int, skip: int, width: int) -> Any:
 @settings(deadline=None)
 @given(
     seed=SEEDS, below=CHANNELS, skip=st.integers(0, 5), width=CHANNELS, height=st.integers(1, 6),
-    columns=st.integers(1, 6),
+    columns=st.integers(1, 6), up_bias=st.booleans(), bias=st.booleans(),
 )  # fmt: skip
 def test_a_stage_and_its_folded_form_are_the_same_function(
-    seed: int, below: int, skip: int, width: int, height: int, columns: int
+    seed: int, below: int, skip: int, width: int, height: int, columns: int, up_bias: bool, bias: bool
 ) -> None:
     torch.manual_seed(seed)
     stage = _stage(below, skip, width)
+    if not up_bias:
+        stage.up.bias = None
+    if bias:  # as a batch norm that was folded before leaves it
+        stage.convolutions[0].bias = nn.Parameter(torch.randn(width))
     folded = FoldedStage(stage.up, stage.convolutions).eval()
     deep = torch.randn(2, below, height, columns)
     fine = torch.randn(2, skip, 2 * height, 2 * columns) if skip else None
@@ -58,6 +62,16 @@ def test_the_frame_of_one_pixel_is_right_too() -> None:
     folded.taps.zero_()
     missed = (folded(deep, fine) - plain).abs().amax(dim=(0, 1))
     assert missed.min() > 0, "the bias reaches every pixel, so that the assertion above can fail"
+
+
+@torch.no_grad()
+def test_inductor_compiles_a_folded_stage_to_the_same_function() -> None:
+    torch.manual_seed(0)
+    stage = _stage(4, 3, 5)
+    stage.up.bias.fill_(10.0)
+    folded = FoldedStage(stage.up, stage.convolutions).eval()
+    compiled = torch.compile(folded, fullgraph=True)
+    assert_same(stage, compiled, torch.randn(1, 4, 6, 5), torch.randn(1, 3, 12, 10))
 
 
 def test_only_the_stages_asked_for_are_folded() -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -30,7 +31,16 @@ _ABANDONED_S = 86_400.0  # then no process works at an unfinished folder, or wit
 _OTHERS_MAY_WRITE = 0o022
 _SOURCE = Path(__file__).parents[1]
 _MAKE = ("conversion", "reference")  # of measuring
-_CONVERTS = ("torch", "timm", "onnx", "onnxscript", "nncf", "torchao", "numpy")  # whatever the runtime
+_CONVERTS = (
+    "torch",
+    "timm",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "nncf",
+    "torchao",
+    "numpy",
+)  # whatever the runtime
 
 
 def cache_folder() -> Path:
@@ -65,7 +75,8 @@ def key(case: Case, *, weights: str, images: str, build: int) -> str:
     calibration = images if case.recipe.precision == "int8" else ""
     packages = [name for part in runtimes for name in part.constants.get("REQUIRES", ())]
     # A shell may hold back what the CPU has, or set a compiler's options: its code is not what another shell asks for.
-    machine_facts = (here.cpu, here.instruction_sets, here.environment)
+    machine_facts = (here.cpu, here.instruction_sets, machine.cpu_flags(), here.environment)
+    compiled = any(part.constants.get("COMPILES") for part in runtimes)
     asked = replace(case, network=network)
     return digest(
         (
@@ -75,6 +86,7 @@ def key(case: Case, *, weights: str, images: str, build: int) -> str:
             build,
             made_by([*packages, *builders(network)]),
             machine_facts,
+            machine.compiler() if compiled else "",
             sources([part.name for part in runtimes]),
         )
     )
@@ -92,6 +104,8 @@ def facts(folder: Path) -> dict[str, Any] | None:
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         known, digests = dict(manifest["facts"]), dict(manifest["digests"])
+        if not all(_own(path) for path in (folder, folder / MANIFEST, *(folder / name for name in digests))):
+            return None  # planted while others could write into the folder
         found = {name: _digest(folder / name) for name in digests}
         if found != digests or not found or manifest["seal"] != _seal(known, digests):
             return None
@@ -164,7 +178,11 @@ def made_by(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
 def sources(runtimes: Sequence[str]) -> str:
     """Return a digest of our own code: it is part of what a reference and an artifact are made from."""
     files = [*(_SOURCE / "networks").rglob("*.py"), *(_SOURCE / "rewrites").glob("*.py")]
-    files += [_SOURCE / "photos.py", *(_SOURCE / "measuring" / f"{name}.py" for name in _MAKE)]
+    files += [
+        _SOURCE / "photos.py",
+        _SOURCE / "machine.py",
+        *(_SOURCE / "measuring" / f"{name}.py" for name in _MAKE),
+    ]
     files += [*(_SOURCE / "runtimes").glob("_*.py")]
     files += [_SOURCE / "runtimes" / f"{runtime}.py" for runtime in dict.fromkeys(runtimes)]
     return digest(tuple(path.read_text(encoding="utf-8") for path in sorted(files)))
@@ -185,6 +203,11 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def _own(path: Path) -> bool:
+    facts = path.lstat()
+    return facts.st_uid == os.getuid() and not stat.S_ISLNK(facts.st_mode)
 
 
 def _digest(path: Path) -> str:

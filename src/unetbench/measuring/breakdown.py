@@ -76,9 +76,7 @@ def worth(results: Iterable[Result]) -> tuple[Case, ...]:
         if not result.blocks and disturbed(result.alone[-1].waiting_share):
             continue  # its time is of nothing else
         found = (_typical_ns(result), result.case)
-        for least in range(
-            MEASURED_CLASSES.index(result.alone[-1].parity.measured_class), len(MEASURED_CLASSES)
-        ):
+        for least in range(MEASURED_CLASSES.index(result.parity.measured_class), len(MEASURED_CLASSES)):
             place = (result.case.network_key(), result.case.threads, least)
             fastest[place] = min(fastest.get(place, found), found, key=lambda each: each[0])
     return tuple(dict.fromkeys(case for _, case in fastest.values()))

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from unetbench import machine
+
 # 64 KiB and its sum stay in a core's own cache; so many passes take about 1 ms on a core of 2023.
 _CACHE_FLOATS = 16_384
 _CACHE_PASSES = 500
@@ -87,7 +89,7 @@ class Canary:
 
 
 def _pin(thread: int) -> None:
-    """Keep a thread on one CPU: two on the same one would measure each other."""
+    """Keep a thread on one CPU: two on the same one, or on two of one core, would measure each other."""
     if hasattr(os, "sched_setaffinity"):
-        cpus = sorted(os.sched_getaffinity(0))
+        cpus = machine.cpus_core_by_core()
         os.sched_setaffinity(0, {cpus[thread % len(cpus)]})

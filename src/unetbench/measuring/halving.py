@@ -31,7 +31,7 @@ def contenders(results: Iterable[Result]) -> tuple[Case, ...]:
     by_class: dict[tuple[str, str], dict[Case, float]] = {}
     for result in whole:
         measured = result.alone[-1]
-        place = (result.case.network_key(), measured.parity.measured_class)
+        place = (result.case.network_key(), result.parity.measured_class)
         if result.case.recipe != REFERENCE and not disturbed(measured.waiting_share):
             by_class.setdefault(place, {})[result.case] = summary(measured.run_ns).median_ms
     staying = {case for times in by_class.values() for case in _faster(times, CLOSE_ALONE)}
@@ -62,7 +62,7 @@ def leaving(
     by_class: dict[str, dict[Case, float]] = {}
     for case, made in blocks.items():
         if case.recipe != REFERENCE and made and results[case].failure is None:
-            measured_class = results[case].alone[-1].parity.measured_class
+            measured_class = results[case].parity.measured_class
             by_class.setdefault(measured_class, {})[case] = _typical_ns(made)
     return tuple(case for times in by_class.values() for case in times if case not in _faster(times, _CLOSE))
 

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from types import MappingProxyType
@@ -178,11 +178,13 @@ class ProcessWorker:
 
     def end(self) -> None:
         self.resume()
+        started = processes.descendants(self._process.pid)
         with contextlib.suppress(OSError):
             os.write(self._commands, b'{"do": "quit"}\n')
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
         self._kill_group()
+        _kill(started)
         self._process.wait()
         self._drain_log()
         for descriptor in (self._commands, self._answers):
@@ -250,11 +252,19 @@ class ProcessWorker:
         return WorkerLost(self._stage, "crashed", f"the process ended with exit code {code} and no answer")
 
     def _kill_group(self) -> None:
+        _kill(processes.descendants(self._process.pid))
         self._signal_group(signal.SIGKILL)
 
     def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+
+def _kill(started: Sequence[int]) -> None:
+    """End what a worker has started: who took a session of its own is in no group of the worker's."""
+    for pid in started:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _environment(threads: int, scratch: Path, online: bool) -> dict[str, str]:

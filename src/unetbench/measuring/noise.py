@@ -15,6 +15,7 @@ _CPU_PRESSURE = re.compile(r"^some .*total=(\d+)$", re.MULTILINE)
 _THROTTLED = re.compile(r"^nr_throttled (\d+)$", re.MULTILINE)
 _NUMBER = re.compile(r"^(\d+)$", re.MULTILINE)
 _MIGRATIONS = re.compile(r"^se\.nr_migrations\s*:\s*(\d+)$", re.MULTILINE)
+_FIRST_VERSION = "/sys/fs/cgroup/cpu"  # where control groups are of version 1
 _STEAL_FIELD = 8  # of the line `cpu  user nice system idle iowait irq softirq steal …` in /proc/stat
 
 
@@ -28,7 +29,7 @@ def counters() -> dict[str, int | None]:
     return {
         "steal_ticks": _steal_ticks(),
         "throttled_periods": _throttled(),
-        "cpu_pressure_us": _matched(_CPU_PRESSURE, "/proc/pressure/cpu"),
+        "cpu_pressure_us": _cpu_pressure(),
         "frequency_khz": _matched(_NUMBER, "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"),
         "voluntary_switches": usage.ru_nvcsw,
         "involuntary_switches": usage.ru_nivcsw,
@@ -43,9 +44,17 @@ def _steal_ticks() -> int | None:
 
 
 def _throttled() -> int | None:
-    """Of the nearest control group that tells."""
-    told = (_matched(_THROTTLED, f"{folder}/cpu.stat") for folder in control_groups())
-    return next((count for count in told if count is not None), None)
+    """Of all control groups that tell: a limit above this process's own counts there alone."""
+    told = [_matched(_THROTTLED, f"{folder}/cpu.stat") for folder in (*control_groups(), _FIRST_VERSION)]
+    known = [count for count in told if count is not None]
+    return sum(known) if known else None
+
+
+def _cpu_pressure() -> int | None:
+    """Of the nearest control group that tells: on a machine with other tenants somebody always waits."""
+    told = (_matched(_CPU_PRESSURE, f"{folder}/cpu.pressure") for folder in control_groups())
+    own = next((waited for waited in told if waited is not None), None)
+    return _matched(_CPU_PRESSURE, "/proc/pressure/cpu") if own is None else own
 
 
 def _migrations() -> int | None:

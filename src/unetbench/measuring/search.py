@@ -169,7 +169,7 @@ class Search:
             (max(measured.peak_load_bytes, measured.peak_run_bytes) / 1e6, self.max_memory_mb),
             ((measured.artifact_bytes or 0) / 1e6, self.max_size_mb),
         ]
-        exact = not self.exact_only or measured.parity.measured_class == "exact"
+        exact = not self.exact_only or result.parity.measured_class == "exact"
         return exact and all(limit is None or value <= limit for value, limit in held)
 
 

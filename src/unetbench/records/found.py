@@ -195,6 +195,14 @@ class Result:
         return {each.block: each for each in self.measurements if each.turns}
 
     @property
+    def parity(self) -> Parity:
+        """How far its answers are from the reference: by the process that compared the most of them.
+
+        Only where one measured alone.
+        """
+        return max((self.alone[-1], *self.blocks.values()), key=lambda each: each.parity.inputs).parity
+
+    @property
     def turns(self) -> dict[int, tuple[Turn, ...]]:
         """The turns of each block, by the block's number."""
         return {number: each.turns for number, each in self.blocks.items()}

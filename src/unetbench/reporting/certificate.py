@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from unetbench.errors import BadInput, unknown
-from unetbench.records import HIGH_WATER_MARK, MARGIN_EDGES, Measurement, Result, Session
+from unetbench.records import HIGH_WATER_MARK, MARGIN_EDGES, Measurement, Parity, Result, Session
 from unetbench.reporting.attribution import NOTHING, Limits, machine_lines, section_lines
 from unetbench.reporting.row import Row, rewrite_proof
 from unetbench.reporting.table import milliseconds
@@ -46,7 +46,7 @@ def certificate(
     if result.alone:
         measurement = result.alone[-1]
         yield from _rewrites(measurement)
-        yield from _agreement(measurement)
+        yield from _agreement(result.parity)
         if row.status == "ok":
             yield from _time(row)
             yield from _limits(result, limits)
@@ -70,8 +70,7 @@ def _rewrites(measurement: Measurement) -> Iterator[tuple[str, str]]:
         heading = ""
 
 
-def _agreement(measurement: Measurement) -> Iterator[tuple[str, str]]:
-    parity = measurement.parity
+def _agreement(parity: Parity) -> Iterator[tuple[str, str]]:
     yield (
         "agreement",
         f"{parity.measured_class}: relative error {parity.relative_error:.1e} against fp64 "
@@ -142,12 +141,15 @@ def _costs(measurement: Measurement, row: Row) -> Iterator[tuple[str, str]]:
         "cold costs",
         f"import {measurement.import_s:.1f} s, build {measurement.build_s:.1f} s, rewrite "
         f"{measurement.rewrite_s:.1f} s, prepare {measurement.prepare_s:.1f} s, first run "
-        f"{measurement.first_run_s:.2f} s, all caches empty",
+        f"{measurement.first_run_s:.2f} s, compilers' caches empty",
     )
     if row.artifact_mb is not None:
         yield "", f"compiled artifact: {row.artifact_mb:.1f} MB"
     if row.pays_after_images is not None:
-        yield "", f"repaid after {row.pays_after_images:,.0f} images, against torch_eager/fp32"
+        yield (
+            "",
+            f"repaid after about {float(f'{row.pays_after_images:.2g}'):,.0f} images, against torch_eager/fp32",
+        )
     built = measurement.peak_build_bytes
     yield (
         "peak memory",

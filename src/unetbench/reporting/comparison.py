@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unetbench import quiet, verdicts
 from unetbench.errors import BadInput
-from unetbench.levels import levels
+from unetbench.levels import levels, same_canary
 from unetbench.records import REFERENCE, Case, Recipe, Result, Session
 from unetbench.reporting.standing import sampled, too_loud
 from unetbench.samples import LEAST_BLOCKS, Sample
@@ -171,7 +171,7 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
     for side in (first, second):
         _refuse_quick(side)
     differing = first.session.machine.differs_from(second.session.machine)
-    if not differing:
+    if not differing and same_canary(first.session, second.session):
         # What was quiet in one store may have been loud in the other: both are brought to the quieter.
         first, second = (
             replace(one, levels={n: own.beside(other.levels.get(n, own)) for n, own in one.levels.items()})
@@ -236,6 +236,12 @@ def worse(compared: Sequence[Compared], share: float) -> list[str]:
     """Return a line for each that became slower by at least that share, or has no time any more."""
     slower = [f"slower by {share:.1%} or more: {each.name}" for each in slower_than(compared, share)]
     return [*slower, *(f"no time any more: {each.name}" for each in compared if each.lost)]
+
+
+def undecided(compared: Sequence[Compared]) -> list[str]:
+    """Return a line that says how many could not be told apart from their share, where there are some."""
+    count = sum(each.pair.verdict == "not decided" for each in compared if not each.lost)
+    return [f"of {len(compared)}, {count} are not decided: no slower is not known of these"] if count else []
 
 
 def _to_reference(samples: Mapping[Case, Sample], case: Case, looks: verdicts.Looks) -> verdicts.Logs:

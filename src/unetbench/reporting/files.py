@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import asdict
 
 from unetbench.errors import MissingPackage, StoreError
@@ -19,15 +20,15 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t")  # a spreadsheet would execute such
 _SIGNIFICANT = 6  # digits kept in the CSV; more would be noise
 
 
-def columns(row: Row) -> dict[str, Any]:
+def columns(row: Struct) -> dict[str, Any]:
     """Return a row's figures by column name, the unit in the name."""
     return asdict(row)
 
 
-def csv_text(rows: Sequence[Row]) -> str:
-    """Return the rows as CSV with a header line."""
+def csv_text(rows: Iterable[Struct], kind: type[Struct] = Row) -> str:
+    """Return the rows, all of one kind, as CSV with a header line."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=Row.__struct_fields__, lineterminator="\n")
+    writer = csv.DictWriter(stream, fieldnames=kind.__struct_fields__, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({name: _cell(value) for name, value in columns(row).items()})

@@ -15,6 +15,7 @@ from unetbench.records import DENORMALS_SEEN, HIGH_WATER_MARK, Session
 from unetbench.reporting import ablation, attribution, files, limits_page
 from unetbench.reporting import certificate as certificates
 from unetbench.reporting.attribution import NOTHING, Limits
+from unetbench.reporting.pairs import PairRow, pair_rows
 from unetbench.reporting.row import Row
 from unetbench.reporting.rows import rows, winners
 from unetbench.reporting.standing import NONE, Aboves, Standings, of_session
@@ -119,6 +120,10 @@ class Report:
                 f"Around these canaries read otherwise than around the null runtime, by more than 2 % beyond doubt: {several}."
             )
         notes += self.denormals_note(self.shown)
+        if any(row.status == "ok" and row.waiting_share is None for row in self.shown):
+            notes.append(
+                "This machine does not show whether processes waited for a CPU: what that did is unknown."
+            )
         notes += [f"Peak memory is by {told}." for told in self.other_peaks]
         if self.earlier_sessions:
             notes.append(f"The store holds {self.earlier_sessions} earlier sessions: --session N shows one.")
@@ -164,7 +169,7 @@ class Report:
                 f"cache and {memory:.0%} in memory): all runs count, brought to the record; intervals allow for it. "
             )
         return (
-            f"Times are of the machine without its neighbours, by canaries; 99 % intervals over blocks. "
+            f"Times are of the machine without those neighbours that canaries feel; 99 % intervals over blocks. "
             f"{rarely if adjusted or any(farthest) else ''}{self.said.decided} of {self.said.stated} pairs are decided: all verdicts, ranks and "
             "speed-up intervals hold together at 99 %, in this session. Tied rows share their ranks."
         )
@@ -222,13 +227,16 @@ def certificate(store: Store, report: Report, name: str) -> Iterator[tuple[str, 
 
 def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Path, ...]:
     """Write results.csv, results.md and throughput.png, of several recipes also recipes.md and recipes.png, of
-    what was cut into sections limits.md and limits.png.
+    paired blocks pairs.csv, of what was cut into sections limits.md and limits.png.
 
     Return their paths.
     """
     written = [folder / "results.csv", folder / "results.md"]
     files.write_text(written[0], files.csv_text(report.rows))
     files.write_text(written[1], markdown(report))
+    if pairs := list(pair_rows(report.rows, report.said)):
+        written.append(folder / "pairs.csv")
+        files.write_text(written[-1], files.csv_text(pairs, PairRow))
     if chart and any(row.status == "ok" for row in report.rows):
         from unetbench.reporting import charts
 

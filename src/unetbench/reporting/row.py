@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from unetbench.records import Case, Measurement, Result, RewriteReport
+from unetbench.records import Case, Measurement, Parity, Result, RewriteReport
 from unetbench.stats import NS_PER_MS, disturbed, summary
 
 
@@ -101,10 +101,10 @@ def of_result(result: Result) -> Row:
         return replace(row, status=failure.kind, reason=f"{failure.stage}: {failure.message}")
     if not result.alone:
         return replace(row, status="not run", reason="what it did by itself was lost with a damaged store")
-    return _measured(row, case, result.alone[-1])
+    return _measured(row, case, result.alone[-1], result.parity)
 
 
-def _measured(row: Row, case: Case, measurement: Measurement) -> Row:
+def _measured(row: Row, case: Case, measurement: Measurement, parity: Parity) -> Row:
     runs = summary(measurement.run_ns)
     load_s = measurement.build_s + measurement.rewrite_s + measurement.prepare_s + measurement.first_run_s
     whole = summary(
@@ -135,9 +135,9 @@ def _measured(row: Row, case: Case, measurement: Measurement) -> Row:
         peak_mb=measurement.peak_run_bytes / 1e6,
         images_per_s_per_m=images_per_s / (measurement.parameters / 1e6),
         runs=runs.runs,
-        measured_class=measurement.parity.measured_class,
-        relative_error=measurement.parity.relative_error,
-        agreement=measurement.parity.agreement,
+        measured_class=parity.measured_class,
+        relative_error=parity.relative_error,
+        agreement=parity.agreement,
         rewrites="; ".join(rewrite_proof(report) for report in measurement.rewrites if report.fired),
         first_run_s=measurement.first_run_s,
         load_s=load_s,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
 
 from msgspec.structs import replace
 
 from unetbench.records import MEASURED_CLASSES, REFERENCE, Result
 from unetbench.reporting.row import Row, of_result
 from unetbench.reporting.standing import NONE, Standing, Standings
+from unetbench.stats import NS_PER_MS
 
 
 def rows(results: Iterable[Result], said: Standings = NONE) -> tuple[Row, ...]:
@@ -23,7 +25,7 @@ def rows(results: Iterable[Result], said: Standings = NONE) -> tuple[Row, ...]:
         row = of_result(result)
         # Where blocks say a time, it is none of the process alone's that others disturbed that one.
         if row.status in ("ok", "not quiet") and row.case in standing:
-            row = _with_blocks(row, standing[row.case])
+            row = _with_blocks(row, standing[row.case], result)
         found.append((_place(result), result.case.recipe == REFERENCE, row))
     reference = {place: row for place, is_reference, row in found if is_reference}
     made = []
@@ -115,16 +117,19 @@ def _place(result: Result) -> tuple[object, ...]:
     )
 
 
-def _with_blocks(row: Row, standing: Standing) -> Row:
+def _with_blocks(row: Row, standing: Standing, result: Result) -> Row:
     """Put what the blocks say in the place of what the process alone said."""
     time = standing.steady
-    assert row.end_to_end_ms is not None and row.median_ms is not None and row.images_per_s is not None
+    handed = [
+        sum(ns) for each in result.blocks.values() for ns in zip(each.bind_ns, each.read_ns, strict=True)
+    ]
+    assert row.median_ms is not None and row.images_per_s is not None
     images_per_s = row.images_per_s * row.median_ms / time.median_ms
     assert row.parameters_m is not None
     return replace(
         row,
         median_ms=time.median_ms,
-        end_to_end_ms=row.end_to_end_ms - row.median_ms + time.median_ms,
+        end_to_end_ms=time.median_ms + median(handed) / NS_PER_MS,
         images_per_s=images_per_s,
         images_per_s_per_m=images_per_s / row.parameters_m,
         interval_low_ms=time.low_ms,

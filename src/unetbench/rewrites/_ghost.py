@@ -18,6 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from unetbench.errors import Unsupported, in_our_words
+
 Shape = tuple[int, ...]
 _SIDE_PX = 64  # two cells of the deepest map of a stride-32 encoder
 _LINEAR = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, _BatchNorm)
@@ -49,7 +51,7 @@ def counts(model: nn.Module, *shapes: Shape) -> Counts:
     flops, moved = FlopCounterMode(display=False), _Moved()
     ghost = deepcopy(model).to(device="meta", dtype=torch.float32)
     ghost.requires_grad_(False)  # the counter hooks into gradients where a parameter is a module's input
-    with torch.no_grad(), moved, flops:
+    with in_our_words(_unseen), torch.no_grad(), moved, flops:
         ghost(*(torch.empty(shape, device="meta") for shape in shapes))
     return Counts(flop=flops.get_total_flops(), moved_bytes=moved.bytes, product_bytes=moved.product_bytes)
 
@@ -88,13 +90,20 @@ def links(model: nn.Module) -> list[tuple[str, str]]:
                 module.register_forward_hook(lambda _, __, output, name=name: seen.gave(name, output))
             )
     try:
-        with torch.no_grad(), seen:
+        with in_our_words(_unseen), torch.no_grad(), seen:
             seen.answered(ghost(torch.empty(shape, device="meta")))
     finally:
         for handle in handles:
             handle.remove()
     names = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
     return [pair for pair in seen.links() if all(names[id(model.get_submodule(name))] == 1 for name in pair)]
+
+
+def _unseen(words: str) -> Unsupported:
+    return Unsupported(
+        "this network cannot be run on tensors without data, as counting its operations and rewriting it need: "
+        f"{words}."
+    )
 
 
 class _Moved(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -38,7 +38,7 @@ def why_none(network: nn.Module, stages: str = "saving") -> str:
         return f"none of its {unfolded} unfolded stages would have fewer multiplications; stages=all asks for them"
     if any(isinstance(module, FoldedStage) for module in network.modules()):
         return "its stages are folded already"
-    return "no stage of it is a plain up-convolution of kernel and stride 2, a concatenation and a plain 3×3 convolution"
+    return "no stage is built as this package's U-Net has them: up-convolution, concatenation, plain 3×3 convolution"
 
 
 @torch.no_grad()
@@ -97,7 +97,8 @@ class FoldedStage(nn.Module):
         out = self.up(below)  # (B, width, 2h, 2w)
         ones = torch.ones((1, 1, *out.shape[-2:]), dtype=out.dtype, device=out.device)
         out = out + (F.conv2d(ones, self.taps.to(out.dtype), padding=1) + self.bias)
-        if self.skip is not None and skip is not None:
+        if self.skip is not None:
+            assert skip is not None
             if skip.shape[-2:] != out.shape[-2:]:
                 raise Unsupported(
                     f"fold_upconv cannot join maps of {tuple(out.shape[-2:])} and {tuple(skip.shape[-2:])} "

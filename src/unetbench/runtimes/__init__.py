@@ -7,6 +7,7 @@ A file gives `PRECISIONS`, `REQUIRES` (third-party packages; `REQUIRES_FOR`, by 
 `load(artifact, *, threads) -> Session`. `inputs` are an example: one array for each argument of the
 network's forward. `folder` is an empty one for the files, None where the artifact lives in memory. What `tune` should know stands in `WORTH_TRYING` and `KEEPS_LAYOUT` (candidates.py).
 `DIRECT` has the options with which its convolutions multiply as often as is counted: the machine's limit is measured with those.
+`COMPILES` is True where converting calls the machine's C++ compiler, whose version is then part of what is converted.
 `ENVIRONMENT` has, by option and value, the variables that a process must start with.
 `TRAVELS` names those of the files that `load` can do with alone, on any machine; without it the network cannot be exported.
 `calibration` are the real inputs that int8 takes its ranges from. Only the torch

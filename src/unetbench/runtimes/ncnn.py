@@ -30,9 +30,7 @@ WORTH_TRYING = {"winograd": ("1", "4")}
 IN_PROCESS = False
 TRAVELS = ("network.param", "network.bin")
 _PARAMETERS, _WEIGHTS = "network.param", "network.bin"
-_SIXTEEN_BITS = (
-    "use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage", "use_vulkan_compute"
-)  # fmt: skip
+_NARROW = ("fp16", "bf16", "vulkan")  # in the names of the options that fp32 on a CPU must not have
 
 
 def convert(
@@ -103,7 +101,7 @@ class _Session:
         self._net.opt.num_threads = threads
         self._net.opt.use_winograd_convolution = winograd != "0"
         self._net.opt.use_winograd63_convolution = winograd == "1"
-        for option in _SIXTEEN_BITS:
+        for option in _narrow(self._net.opt):
             setattr(self._net.opt, option, False)
         if self._net.load_param(str(folder / _PARAMETERS)) or self._net.load_model(str(folder / _WEIGHTS)):
             raise Unsupported("ncnn cannot read the network that pnnx wrote: use another runtime.")
@@ -145,7 +143,7 @@ class _Session:
 
     def in_force(self) -> dict[str, str]:
         options = self._net.opt
-        wide = ", ".join(name for name in _SIXTEEN_BITS if getattr(options, name)) or "off"
+        wide = ", ".join(name for name in _narrow(options) if getattr(options, name)) or "off"
         return {
             "threads": str(options.num_threads),
             "denormals": told(),
@@ -153,6 +151,12 @@ class _Session:
             "winograd": _tiles(options),
             "packing": str(int(options.use_packing_layout)),
         }
+
+
+def _narrow(options: Any) -> list[str]:
+    """Return what this version of the library calls its 16 bits and the GPU."""
+    named = (name for name in dir(options) if any(part in name for part in _NARROW))
+    return [name for name in named if isinstance(getattr(options, name), bool)]
 
 
 def _number(name: str) -> int:

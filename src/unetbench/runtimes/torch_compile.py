@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unetbench import machine
 from unetbench.errors import MissingPackage
 from unetbench.runtimes import Artifact, Inputs, Session
 from unetbench.runtimes._torch_session import TorchSession, check_huge_pages, set_threads
@@ -24,6 +25,7 @@ REQUIRES_FOR = {"int8": ("torchao",)}
 OPTIONS = {"freezing": ("0", "1"), "hugepages": ("0", "1")}
 ENVIRONMENT = {"hugepages": {"1": {"THP_MEM_ALLOC_ENABLE": "1"}}}
 IN_PROCESS = False
+COMPILES = True
 KEEPS_LAYOUT = True
 WORTH_TRYING = {"freezing": ("1",), "hugepages": ("1",)}
 _PACKAGE = "package.pt2"
@@ -76,7 +78,9 @@ def _quantised(graph: Any, images: Sequence[Inputs]) -> nn.Module:
         raise MissingPackage(
             "runtime torch_compile needs torchao for int8: install it with `uv pip install unetbench[torchao]`."
         ) from error
-    quantiser = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
+    # Without VNNI the CPU sums products of bytes in 16 bits, which saturate.
+    kind = x86.get_default_x86_inductor_quantization_config(reduce_range=not machine.multiplies_bytes())
+    quantiser = x86.X86InductorQuantizer().set_global(kind)
     prepared = quantize_pt2e.prepare_pt2e(graph, quantiser)
     for inputs in images:
         prepared(*map(torch.from_numpy, inputs))
