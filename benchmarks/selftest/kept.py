@@ -22,7 +22,7 @@ _HERE = Path(__file__).parent
 _FILE = _HERE / "published" / "trials.jsonl"
 # What makes blocks, what judges them, and the scripts: of the package, then here.
 _PACKAGE = (
-    "adjusting", "quiet", "samples", "stats", "student_t", "verdicts", "measuring/block", "measuring/canary",
+    "adjusting", "machine", "quiet", "samples", "stats", "student_t", "verdicts", "measuring/block", "measuring/canary",
     "measuring/launch", "measuring/noise", "measuring/paired", "measuring/preset", "measuring/processes",
     "measuring/timing", "measuring/worker",
 )  # fmt: skip

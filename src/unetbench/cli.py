@@ -207,7 +207,7 @@ def _compare(options: Namespace, given: list[str]) -> int:
     if options.fail_if_slower is None:
         return 0
     worse = comparison.worse(told, options.fail_if_slower)
-    _said([*worse, *comparison.undecided(told)])
+    _said([*worse, *comparison.undecided(told, options.fail_if_slower)])
     return 1 if worse else 0
 
 

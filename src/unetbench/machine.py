@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import subprocess
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -196,13 +197,13 @@ def cpu_flags() -> tuple[str, ...]:
 
 @cache
 def compiler() -> str:
-    """Return the name and version of the C++ compiler that Inductor would call; empty where there is none."""
-    asked = [os.environ.get("CXX") or "g++", "--version"]
+    """Return the name and version of the C++ compiler that Inductor would call."""
+    asked = shlex.split(os.environ.get("CXX") or "g++")
     try:
-        told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False).stdout
+        told = subprocess.run([*asked, "--version"], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return told.partition("\n")[0]
+        return f"{shlex.join(asked)}, which does not tell its version"
+    return told.stdout.partition("\n")[0]
 
 
 def _cpu_model() -> str:

@@ -214,11 +214,13 @@ def test_every_pair_is_written_the_faster_first(store: Path, tmp_path: Path) -> 
 
 
 def test_what_could_not_be_told_apart_is_counted_for_whoever_asks_whether_it_is_slower() -> None:
-    told = [comparison.Compared(name=name, pair=Pair(verdict=word), relative=False) for name, word in (
-        ("a", "the same"), ("b", "not decided"), ("c", "not decided"),
+    told = [comparison.Compared(name=name, pair=pair, relative=False) for name, pair in (
+        ("surely not", Pair(ratio=0.99, low=0.95, high=1.02)), ("perhaps", Pair(ratio=1.0, low=0.9, high=1.1)),
+        ("no blocks", Pair()), ("slower", Pair(ratio=1.1, low=1.05, high=1.2)),
+        ("loud", Pair(ratio=0.99, low=0.95, high=1.02, state="not quiet")),
     )]  # fmt: skip
-    assert comparison.undecided(told) == ["of 3, 2 are not decided: no slower is not known of these"]
-    assert not comparison.undecided(told[:1])
+    assert comparison.undecided(told, 0.03) == ["not known whether slower by 3.0% or more: 3 of 5"]
+    assert not comparison.undecided(told[:1], 0.03)
 
 
 def test_the_class_is_that_of_the_process_that_compared_most_and_binding_is_that_of_the_blocks() -> None:

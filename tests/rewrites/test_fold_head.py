@@ -41,7 +41,7 @@ def test_the_product_is_the_same_function(
     )  # fmt: skip
     body = nn.Sequential(nn.Conv2d(inputs, inputs, 1), nn.ReLU(), up)
     model = _Net(body, nn.Conv2d(width, classes, 1, bias=head_bias)).eval()
-    images = torch.randn(2, inputs, 7, 5)
+    images = torch.randn(2, inputs, 11, 9)
     folded = rewrite(model, "fold_head")
     assert_same(model, folded, images)
     doubled = deepcopy(model).double()
@@ -55,7 +55,7 @@ NOTHING = {
     "a head of 3 × 3": lambda: _Net(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)),
     "a head with a stride": lambda: _Net(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1, stride=2)),
     "a border added before it": lambda: _Net(
-        nn.ConvTranspose2d(3, 4, 3, stride=2, output_padding=1), nn.Conv2d(4, 2, 1)
+        nn.ConvTranspose2d(4, 4, 3, stride=2, output_padding=1), nn.Conv2d(4, 2, 1)
     ),
     "groups before it": lambda: _Net(nn.Conv2d(3, 6, 3, groups=3), nn.Conv2d(6, 2, 1)),
     "no head": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)),

@@ -104,7 +104,11 @@ def facts(folder: Path) -> dict[str, Any] | None:
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         known, digests = dict(manifest["facts"]), dict(manifest["digests"])
-        if not all(_own(path) for path in (folder, folder / MANIFEST, *(folder / name for name in digests))):
+        inside = {folder / MANIFEST, *(folder / name for name in digests)}
+        inside |= {
+            parent for path in inside for parent in path.parents if folder in (parent, *parent.parents)
+        }
+        if not all(_own(path) for path in inside):
             return None  # planted while others could write into the folder
         found = {name: _digest(folder / name) for name in digests}
         if found != digests or not found or manifest["seal"] != _seal(known, digests):

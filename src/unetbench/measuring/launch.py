@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import mkdtemp
 from types import MappingProxyType
@@ -178,7 +178,7 @@ class ProcessWorker:
 
     def end(self) -> None:
         self.resume()
-        started = processes.descendants(self._process.pid)
+        started = self._started()
         with contextlib.suppress(OSError):
             os.write(self._commands, b'{"do": "quit"}\n')
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -252,17 +252,25 @@ class ProcessWorker:
         return WorkerLost(self._stage, "crashed", f"the process ended with exit code {code} and no answer")
 
     def _kill_group(self) -> None:
-        _kill(processes.descendants(self._process.pid))
+        _kill(self._started())
         self._signal_group(signal.SIGKILL)
+
+    def _started(self) -> dict[int, str | None]:
+        """Return what the process has started, by number, with when that began: numbers are used again."""
+        if self._process.poll() is not None:
+            return {}
+        return {pid: processes.began(pid) for pid in processes.descendants(self._process.pid)}
 
     def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
 
-def _kill(started: Sequence[int]) -> None:
+def _kill(started: Mapping[int, str | None]) -> None:
     """End what a worker has started: who took a session of its own is in no group of the worker's."""
-    for pid in started:
+    for pid, began in started.items():
+        if began is None or processes.began(pid) != began:
+            continue
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 _STOPPED = ("T", "t", "X", "Z")  # stopped, traced, dead or a zombie: none of them takes a core
 _PSS_KB = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
-_STATE_FIELD = 0  # of /proc/PID/stat, after the name in brackets
+_STATE_FIELD, _BEGAN_FIELD = 0, 19  # of /proc/PID/stat, after the name in brackets
 
 
 def all_stopped(pid: int) -> bool:
@@ -28,6 +28,12 @@ def descendants(pid: int) -> tuple[int, ...]:
         for child in (_text(Path("/proc", str(pid), "task", task.name, "children")) or "").split()
     ]
     return (*children, *(deeper for child in children for deeper in descendants(child)))
+
+
+def began(pid: int) -> str | None:
+    """Return when a process began, in the kernel's ticks; None where there is none."""
+    fields = _stat(Path("/proc", str(pid)))
+    return fields[_BEGAN_FIELD] if len(fields) > _BEGAN_FIELD else None
 
 
 def pss_bytes(pid: int) -> int | None:

@@ -170,8 +170,11 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
     """
     for side in (first, second):
         _refuse_quick(side)
-    differing = first.session.machine.differs_from(second.session.machine)
-    if not differing and same_canary(first.session, second.session):
+    # What was loud is not known alike by another canary.
+    differing = first.session.machine.differs_from(second.session.machine) or not same_canary(
+        first.session, second.session
+    )
+    if not differing:
         # What was quiet in one store may have been loud in the other: both are brought to the quieter.
         first, second = (
             replace(one, levels={n: own.beside(other.levels.get(n, own)) for n, own in one.levels.items()})
@@ -208,9 +211,7 @@ def slower_than(compared: Sequence[Compared], share: float) -> tuple[Compared, .
     return tuple(
         each
         for each in compared
-        if each.pair.state not in ("load-dependent", "not quiet")
-        and each.pair.low is not None
-        and each.pair.low >= 1.0 + share
+        if not _void(each.pair) and each.pair.low is not None and each.pair.low >= 1.0 + share
     )
 
 
@@ -238,10 +239,19 @@ def worse(compared: Sequence[Compared], share: float) -> list[str]:
     return [*slower, *(f"no time any more: {each.name}" for each in compared if each.lost)]
 
 
-def undecided(compared: Sequence[Compared]) -> list[str]:
-    """Return a line that says how many could not be told apart from their share, where there are some."""
-    count = sum(each.pair.verdict == "not decided" for each in compared if not each.lost)
-    return [f"of {len(compared)}, {count} are not decided: no slower is not known of these"] if count else []
+def undecided(compared: Sequence[Compared], share: float) -> list[str]:
+    """Return a line that says of how many it is not known whether they became slower by that share."""
+    slower = slower_than(compared, share)
+    count = sum(not (each.lost or each in slower or _no_slower(each.pair, share)) for each in compared)
+    return [f"not known whether slower by {share:.1%} or more: {count} of {len(compared)}"] if count else []
+
+
+def _no_slower(pair: verdicts.Pair, share: float) -> bool:
+    return not _void(pair) and pair.high is not None and pair.high < 1.0 + share
+
+
+def _void(pair: verdicts.Pair) -> bool:
+    return pair.state in ("load-dependent", "not quiet")
 
 
 def _to_reference(samples: Mapping[Case, Sample], case: Case, looks: verdicts.Looks) -> verdicts.Logs:

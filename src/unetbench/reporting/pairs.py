@@ -17,6 +17,7 @@ class PairRow(msgspec.Struct, frozen=True, kw_only=True):
     second: str
     size: str
     batch: int
+    classes: int
     threads: int
     ratio: float | None
     low: float | None  # the interval, in which all pairs of the session lie together at 99 %
@@ -42,6 +43,7 @@ def pair_rows(rows: Iterable[Row], said: Standings) -> Iterator[PairRow]:
                     second=_named(second),
                     size=first.size,
                     batch=first.batch,
+                    classes=first.classes,
                     threads=first.threads,
                     ratio=pair.ratio,
                     low=pair.low,
@@ -57,4 +59,4 @@ def pair_rows(rows: Iterable[Row], said: Standings) -> Iterator[PairRow]:
 
 
 def _named(row: Row) -> str:
-    return f"{row.encoder}/{row.decoder} {row.recipe}"
+    return f"{row.network} {row.recipe}"
