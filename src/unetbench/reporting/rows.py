@@ -120,9 +120,9 @@ def _place(result: Result) -> tuple[object, ...]:
 def _with_blocks(row: Row, standing: Standing, result: Result) -> Row:
     """Put what the blocks say in the place of what the process alone said."""
     time = standing.steady
-    handed = [
-        sum(ns) for each in result.blocks.values() for ns in zip(each.bind_ns, each.read_ns, strict=True)
-    ]
+    # Of the blocks, as the time is; a damaged store may have lost theirs.
+    known = list(result.blocks.values()) or result.alone[-1:]
+    handed = [sum(ns) for each in known for ns in zip(each.bind_ns, each.read_ns, strict=True)]
     assert row.median_ms is not None and row.images_per_s is not None
     images_per_s = row.images_per_s * row.median_ms / time.median_ms
     assert row.parameters_m is not None
