@@ -81,8 +81,8 @@ def _huge_pages() -> str | None:
 
 
 def _versions() -> tuple[tuple[str, str], ...]:
-    found = [("python", platform.python_version()), *((name, _version(name)) for name in _PACKAGES)]
-    others = ((name, _version(name)) for name in (*_RUNTIMES, *_NETWORKS))
+    found = [("python", platform.python_version()), *((name, version(name)) for name in _PACKAGES)]
+    others = ((name, version(name)) for name in (*_RUNTIMES, *_NETWORKS))
     return (*found, *(each for each in others if each[1] != _NOT_INSTALLED))
 
 
@@ -211,13 +211,14 @@ def _cpu_model() -> str:
     return match[1] if match else platform.processor() or platform.machine()
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """Return the version of a package, or that it is not installed."""
     # 0.03 s that a worker, which asks for none, need not wait.
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib import metadata
 
     try:
-        return version(package)
-    except PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return _NOT_INSTALLED
 
 

@@ -104,7 +104,7 @@ def test_another_version_of_the_runtime_or_of_our_code_is_another_artifact(
 ) -> None:
     before = _key()
     with monkeypatch.context() as patch:
-        patch.setattr(artifacts, "_version", lambda package: "99")
+        patch.setattr(artifacts.machine, "version", lambda package: "99")
         assert _key() != before
     with monkeypatch.context() as patch:
         patch.setattr(artifacts, "sources", lambda runtime: "changed")

@@ -29,9 +29,9 @@ def test_what_builds_a_whole_network_counts(monkeypatch: pytest.MonkeyPatch) -> 
         threads=1,
     )
     known = [reference.name(each, images="a", checked_inputs=1) for each in (whole, case())]
-    version = artifacts._version
+    version = artifacts.machine.version
     monkeypatch.setattr(
-        artifacts, "_version", lambda name: "changed" if "segmentation" in name else version(name)
+        artifacts.machine, "version", lambda name: "changed" if "segmentation" in name else version(name)
     )
     now = [reference.name(each, images="a", checked_inputs=1) for each in (whole, case())]
     assert [a == b for a, b in zip(known, now, strict=True)] == [False, True]
@@ -40,7 +40,7 @@ def test_what_builds_a_whole_network_counts(monkeypatch: pytest.MonkeyPatch) -> 
 def test_other_versions_and_other_code_have_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
     known = reference.name(case(), images="a", checked_inputs=1)
     with monkeypatch.context() as patch:
-        patch.setattr(artifacts, "_version", lambda package: "changed")
+        patch.setattr(artifacts.machine, "version", lambda package: "changed")
         assert reference.name(case(), images="a", checked_inputs=1) != known
     with monkeypatch.context() as patch:
         patch.setattr(artifacts, "sources", lambda runtimes: "changed")

@@ -31,16 +31,8 @@ _ABANDONED_S = 86_400.0  # then no process works at an unfinished folder, or wit
 _OTHERS_MAY_WRITE = 0o022
 _SOURCE = Path(__file__).parents[1]
 _MAKE = ("conversion", "reference")  # of measuring
-_CONVERTS = (
-    "torch",
-    "timm",
-    "onnx",
-    "onnx-ir",
-    "onnxscript",
-    "nncf",
-    "torchao",
-    "numpy",
-)  # whatever the runtime
+# Whatever the runtime.
+_CONVERTS = ("torch", "timm", "onnx", "onnx-ir", "onnxscript", "nncf", "torchao", "numpy")
 
 
 def cache_folder() -> Path:
@@ -104,11 +96,7 @@ def facts(folder: Path) -> dict[str, Any] | None:
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         known, digests = dict(manifest["facts"]), dict(manifest["digests"])
-        inside = {folder / MANIFEST, *(folder / name for name in digests)}
-        inside |= {
-            parent for path in inside for parent in path.parents if folder in (parent, *parent.parents)
-        }
-        if not all(_own(path) for path in inside):
+        if not all(map(_own, (folder, *folder.rglob("*")))):
             return None  # planted while others could write into the folder
         found = {name: _digest(folder / name) for name in digests}
         if found != digests or not found or manifest["seal"] != _seal(known, digests):
@@ -176,17 +164,14 @@ def prune(root: Path, limit_bytes: int = _LIMIT_BYTES) -> None:
 
 def made_by(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Return the versions of what builds and converts networks, and of further packages."""
-    return tuple((name, _version(name)) for name in sorted({*_CONVERTS, *packages}))
+    return tuple((name, machine.version(name)) for name in sorted({*_CONVERTS, *packages}))
 
 
 def sources(runtimes: Sequence[str]) -> str:
     """Return a digest of our own code: it is part of what a reference and an artifact are made from."""
     files = [*(_SOURCE / "networks").rglob("*.py"), *(_SOURCE / "rewrites").glob("*.py")]
-    files += [
-        _SOURCE / "photos.py",
-        _SOURCE / "machine.py",
-        *(_SOURCE / "measuring" / f"{name}.py" for name in _MAKE),
-    ]
+    files += [_SOURCE / name for name in ("photos.py", "machine.py")]
+    files += [_SOURCE / "measuring" / f"{name}.py" for name in _MAKE]
     files += [*(_SOURCE / "runtimes").glob("_*.py")]
     files += [_SOURCE / "runtimes" / f"{runtime}.py" for runtime in dict.fromkeys(runtimes)]
     return digest(tuple(path.read_text(encoding="utf-8") for path in sorted(files)))
@@ -195,18 +180,6 @@ def sources(runtimes: Sequence[str]) -> str:
 def _seal(known: Mapping[str, Any], digests: Mapping[str, str]) -> str:
     text = json.dumps([known, digests], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import (  # as in machine: a worker need not wait for it
-        PackageNotFoundError,
-        version,
-    )
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def _own(path: Path) -> bool:

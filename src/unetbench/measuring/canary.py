@@ -37,8 +37,10 @@ class Canary:
     def __init__(self, threads: int, *, clock: Callable[[], int] = time.perf_counter_ns) -> None:
         self._clock = clock
         self._threads = range(threads)
+        cpus = machine.cpus_core_by_core()  # two threads on one core would measure each other
         self._pools = [
-            ThreadPoolExecutor(1, initializer=_pin, initargs=(thread,)) for thread in self._threads
+            ThreadPoolExecutor(1, initializer=_pin, initargs=(cpus[thread % len(cpus)],))
+            for thread in self._threads
         ]
         self._small = [np.ones(_CACHE_FLOATS, np.float32) for _ in self._threads]
         self._sums = [np.zeros(_CACHE_FLOATS, np.float32) for _ in self._threads]
@@ -88,8 +90,7 @@ class Canary:
         np.copyto(self._sinks[thread], self._rings[thread][start : start + self._window])
 
 
-def _pin(thread: int) -> None:
-    """Keep a thread on one CPU: two on the same one, or on two of one core, would measure each other."""
+def _pin(cpu: int) -> None:
+    """Keep a thread on one CPU."""
     if hasattr(os, "sched_setaffinity"):
-        cpus = machine.cpus_core_by_core()
-        os.sched_setaffinity(0, {cpus[thread % len(cpus)]})
+        os.sched_setaffinity(0, {cpu})

@@ -21,6 +21,7 @@ _AS_IT_COMES = {"reparameterize", "channels_last"}  # rewrites that they have to
 _USUAL_OPTIONS = {"freezing"}
 _TIMM_IN_SMP = "tu-"
 _MARKS: Final = {"exact": "", "near": " ≈", "approximate": " ~"}
+_ACROSS = 12  # networks beside each other, at most
 _LEGEND = (
     "Median ms of a run; **bold**: the fastest whose answer is exact or near. ≈ near: error over twice that of "
     "eager fp32, at most 1e-3; ~ approximate, as int8 is: its speed is no match for the others'. × eager: "
@@ -266,9 +267,6 @@ def _cell(row: Row | None, winner: Row | None) -> str:
         return row.status
     text = f"{milliseconds(row.median_ms)}{_MARKS.get(row.measured_class, '')}"
     return f"**{text}**" if row is winner else text
-
-
-_ACROSS = 12  # networks beside each other, at most
 
 
 def heatmap(rows: Sequence[Row], *, title: str, subtitle: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import combinations
 
 import msgspec
 
@@ -33,29 +34,27 @@ class PairRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def pair_rows(rows: Iterable[Row], said: Standings) -> Iterator[PairRow]:
     """Give the pairs in the order of the rows, the faster first."""
-    ordered = [row for row in rows if row.case in said.cases]
-    for place, first in enumerate(ordered):
-        for second in ordered[place + 1 :]:
-            pair = said.between(first.case, second.case)
-            if pair is not None:
-                yield PairRow(
-                    first=_named(first),
-                    second=_named(second),
-                    size=first.size,
-                    batch=first.batch,
-                    classes=first.classes,
-                    threads=first.threads,
-                    ratio=pair.ratio,
-                    low=pair.low,
-                    high=pair.high,
-                    verdict=pair.verdict,
-                    state=pair.state,
-                    ungated_ratio=pair.ungated,
-                    detectable=pair.detectable,
-                    blocks=pair.blocks,
-                    first_case=first.case,
-                    second_case=second.case,
-                )
+    for first, second in combinations([row for row in rows if row.case in said.cases], 2):
+        pair = said.between(first.case, second.case)
+        if pair is not None:
+            yield PairRow(
+                first=_named(first),
+                second=_named(second),
+                size=first.size,
+                batch=first.batch,
+                classes=first.classes,
+                threads=first.threads,
+                ratio=pair.ratio,
+                low=pair.low,
+                high=pair.high,
+                verdict=pair.verdict,
+                state=pair.state,
+                ungated_ratio=pair.ungated,
+                detectable=pair.detectable,
+                blocks=pair.blocks,
+                first_case=first.case,
+                second_case=second.case,
+            )
 
 
 def _named(row: Row) -> str:

@@ -2,8 +2,9 @@
 
 A file gives `TOLERANCE` (the relative error in fp64 that it promises not to exceed),
 `offered(network)` (how many modules it could act on), `apply(network)`, which changes the network
-that it is given and returns it, and `why_none(network)`, asked where nothing is offered; all take the values of `OPTIONS`, where it has any, by keyword. Finding
-nothing to do is a recorded no-op with its reason; finding something that cannot be rewritten exactly raises Unsupported.
+that it is given and returns it, and `why_none(network)`, asked where nothing is offered; all take the
+values of `OPTIONS`, where it has any, by keyword. Finding nothing to do is a recorded no-op with its
+reason; finding something that cannot be rewritten exactly raises Unsupported.
 """
 
 from __future__ import annotations
