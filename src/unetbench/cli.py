@@ -5,6 +5,7 @@ Exit codes: 0 all ran, 1 some rows or images failed (compare: something is slowe
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from argparse import Namespace
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from unetbench.records import Result
 
 _INTERRUPTED = 130
-_ROWS = 200  # of a table in a terminal: nobody reads more there, and drawing thousands takes seconds
+_OBJECTS = 100_000  # made before garbage is looked for: reports are many objects and hardly a cycle, a tenth of their time
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    gc.set_threshold(_OBJECTS)
     for ending in (signal.SIGTERM, signal.SIGHUP):  # the second: the terminal was closed
         if signal.getsignal(ending) is not signal.SIG_IGN:  # as under nohup, which asks us to go on
             signal.signal(ending, _interrupt)
@@ -165,7 +167,7 @@ def _show(options: Namespace, *, write: bool = True) -> None:
 
     from unetbench.reporting import report as reports
     from unetbench.reporting.rows import winners
-    from unetbench.reporting.table import terminal_table
+    from unetbench.reporting.table import overview, terminal_table
     from unetbench.store import reading
 
     path = _store(options)
@@ -183,9 +185,10 @@ def _show(options: Namespace, *, write: bool = True) -> None:
         return  # interrupted before the first row
     console = Console()
     rows = winners(report.rows) if getattr(options, "fastest", False) else report.shown
-    console.print(terminal_table(rows[:_ROWS], title=report.title, width=console.width))
-    if len(rows) > _ROWS:
-        console.print(f"… and {len(rows) - _ROWS} slower rows: --out DIR writes all of them to results.csv")
+    shown = overview(rows)
+    console.print(terminal_table(shown, title=report.title, width=console.width))
+    if hidden := len(rows) - len(shown):
+        console.print(f"… and {hidden} slower rows: --out DIR writes all of them to results.csv")
     for note in (report.conditions(), *report.notes()):
         console.print(note, style="dim", highlight=False, markup=False)
     if write and (options.out is not None or options.command == "run"):

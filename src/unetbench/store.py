@@ -51,7 +51,10 @@ class Store:
         cases = dict(self._rows("case", ""))
         found: dict[str, Result] = {}
         for _, key, _, _, measurement, failure, _ in self._rows(
-            "result", "WHERE session = ? ORDER BY id", session
+            # Its index would have all rows sorted once more.
+            "result",
+            "NOT INDEXED WHERE session = ? ORDER BY id",
+            session,
         ):
             earlier = found.get(key)
             measurements = earlier.measurements if earlier else ()
@@ -100,15 +103,14 @@ class Store:
         """Give the sealed columns of a table's rows. Raises: StoreError where a row is not what was written."""
         columns = ", ".join(f'"{name}"' for name in COLUMNS[table])
         sealed = ", seal" if self._sealed else ", NULL"
-        for *row, written in self._connection.execute(
-            f'SELECT {columns}{sealed} FROM "{table}" {rest}', values
-        ):
+        for read in self._connection.execute(f'SELECT {columns}{sealed} FROM "{table}" {rest}', values):
+            row, written = read[:-1], read[-1]
             if written is not None and written != seal(table, row):
                 raise StoreError(
                     f"store {str(self.path)!r} holds a row of {table} that is not what was written: nothing was "
                     f"changed; `unetbench recover {self.path} NEW` saves every row that is whole."
                 )
-            yield tuple(row)
+            yield row
 
     def span_s(self, session: int) -> float:
         """Return the seconds from a session's start to its last result, pauses included."""

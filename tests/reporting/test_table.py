@@ -16,7 +16,14 @@ from tests.samples import case, measurement, parity
 from unetbench.records import REFERENCE, Failure, Network, Result
 from unetbench.reporting.row import Row
 from unetbench.reporting.rows import rows
-from unetbench.reporting.table import COLUMNS, milliseconds, shorter_encoders, shown_columns, terminal_table
+from unetbench.reporting.table import (
+    COLUMNS,
+    milliseconds,
+    overview,
+    shorter_encoders,
+    shown_columns,
+    terminal_table,
+)
 from unetbench.suite import encoder_tags
 
 FAST = "torch_compile[freezing=1]/bf16+reparameterize"
@@ -236,3 +243,9 @@ def test_the_heading_over_whole_networks_is_network() -> None:
 
     assert headings("resnet18/unet", "resnet18/semantic_fpn") == {"encoder"}
     assert headings("resnet18/unet", "unet_2015") == {"network"}
+
+
+def test_a_table_is_shown_whole_or_as_an_overview() -> None:
+    table = _rows(*((f"e{number}", "torch_eager/fp32", 10.0 + number) for number in range(201)))
+    assert overview(table[:200]) == table[:200]
+    assert overview(table) == table[:50]

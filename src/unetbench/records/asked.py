@@ -129,8 +129,9 @@ class Choice:
     options: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        options = ",".join(f"{key}={value}" for key, value in self.options)
-        return f"{self.name}[{options}]" if options else self.name
+        if not self.options:
+            return self.name
+        return f"{self.name}[{','.join(f'{key}={value}' for key, value in self.options)}]"
 
     @classmethod
     @lru_cache(maxsize=1024)  # a store names the same few parts in each of thousands of cases

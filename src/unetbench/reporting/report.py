@@ -190,6 +190,7 @@ def report(store: Store, *, session: int | None = None) -> Report:
         )
     results = store.results(chosen)
     said, above = of_session(store, sessions[chosen], results)
+    alone = {result.key: (result.case, result.alone[-1]) for result in results if result.alone}
     return Report(
         session=sessions[chosen],
         rows=rows(results, said),
@@ -198,14 +199,11 @@ def report(store: Store, *, session: int | None = None) -> Report:
         above=above,
         own_canaries=tuple(case.name for case in disturbing(store, sessions[chosen], results)),
         keeps_denormals={
-            result.key: result.case.name
-            for result in results
-            if result.alone and result.alone[-1].in_force.get(DENORMALS_SEEN, "").startswith("kept")
+            key: case.name
+            for key, (case, last) in alone.items()
+            if last.in_force.get(DENORMALS_SEEN, "").startswith("kept")
         },
-        peaks_hold=(
-            sum(each.alone[-1].held_bytes is None for each in results if each.alone),
-            sum(bool(each.alone) for each in results),
-        ),
+        peaks_hold=(sum(last.held_bytes is None for _, last in alone.values()), len(alone)),
         other_peaks=tuple(
             sorted({m.peak_is for result in results for m in result.measurements} - {HIGH_WATER_MARK})
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 import msgspec
 from msgspec.structs import replace
 
@@ -99,19 +101,16 @@ def of_result(result: Result) -> Row:
     if result.failure is not None:
         failure = result.failure
         return replace(row, status=failure.kind, reason=f"{failure.stage}: {failure.message}")
-    if not result.alone:
+    if not (alone := result.alone):
         return replace(row, status="not run", reason="what it did by itself was lost with a damaged store")
-    return _measured(row, case, result.alone[-1], result.parity)
+    return _measured(row, case, alone[-1], result.parity)
 
 
 def _measured(row: Row, case: Case, measurement: Measurement, parity: Parity) -> Row:
     runs = summary(measurement.run_ns)
     load_s = measurement.build_s + measurement.rewrite_s + measurement.prepare_s + measurement.first_run_s
-    whole = summary(
-        [
-            sum(parts)
-            for parts in zip(measurement.bind_ns, measurement.run_ns, measurement.read_ns, strict=True)
-        ]
+    whole_ns = median(
+        map(sum, zip(measurement.bind_ns, measurement.run_ns, measurement.read_ns, strict=True))
     )
     images_per_s = case.batch * 1e9 / (runs.median_ms * NS_PER_MS)
     decoder_parameters = measurement.parameters - measurement.encoder_parameters
@@ -130,7 +129,7 @@ def _measured(row: Row, case: Case, measurement: Measurement, parity: Parity) ->
         alone_ms=None if disturbed(measurement.waiting_share) else runs.median_ms,
         low_ms=runs.low_ms,
         high_ms=runs.high_ms,
-        end_to_end_ms=whole.median_ms,
+        end_to_end_ms=whole_ns / NS_PER_MS,
         images_per_s=images_per_s,
         peak_mb=measurement.peak_run_bytes / 1e6,
         images_per_s_per_m=images_per_s / (measurement.parameters / 1e6),

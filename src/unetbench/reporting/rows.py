@@ -85,7 +85,11 @@ def _with_winners(ordered: Sequence[Row]) -> tuple[Row, ...]:
     return tuple(replace(row, winner=row.measured_class) if id(row) in winning else row for row in ordered)
 
 
-def _winning(of_network: Sequence[Row]) -> Iterator[Row]:
+def _winning(of_network: Sequence[Row]) -> Iterable[Row]:
+    return of_network if len(of_network) == 1 else _outrun_by_none(of_network)
+
+
+def _outrun_by_none(of_network: Sequence[Row]) -> Iterator[Row]:
     fastest: Row | None = None  # among the winners so far
     for place, measured_class in enumerate(MEASURED_CLASSES):
         as_exact = [row for row in of_network if row.measured_class in MEASURED_CLASSES[: place + 1]]

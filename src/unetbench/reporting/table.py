@@ -20,6 +20,8 @@ _OF_ONE_PROCESS = "25–75 % ms"  # stands in their place where there are none
 _OF_SEVERAL = "winner"  # stands where several recipes compete with the reference
 _EIGHTHS = "▏▎▍▌▋▊▉█"
 _BAR = 14  # characters of the slowest row's bar, where the terminal has them to spare
+_READ = 200  # rows in a terminal: nobody reads more there, and drawing thousands takes seconds
+_OF_MORE = 50  # of a table that is cut anyway
 _SAID_ONCE = ("decoder", "size")  # columns that stand above the table where all rows agree
 _TELLS_NOTHING = 20  # leaves before all others
 _OF_DECODERS = ("dec. M", "dec. %")  # columns of a table that compares decoders
@@ -114,6 +116,11 @@ def shown_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
 def several_recipes(rows: Sequence[Row]) -> bool:
     """Return whether there are more than the reference and one other to compare, or winners alone."""
     return len({row.recipe for row in rows}) > 2 or (bool(rows) and all(row.winner for row in rows))
+
+
+def overview(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return what a terminal shows of rows, fastest first: all, or the first of more than anybody reads there."""
+    return rows if len(rows) <= _READ else rows[:_OF_MORE]
 
 
 def terminal_table(rows: Sequence[Row], *, title: str, width: int, most: int | None = None) -> Table:
