@@ -85,6 +85,17 @@ def test_what_paired_blocks_say_stands_in_the_place_of_medians() -> None:
     assert "| resnet34 | mnn/fp32+fold_head ≈ | 5.00 | 1.25 |" in text, "no blocks pair these"
     assert "In brackets: intervals over paired blocks" in text
     assert "In brackets" not in ablation.table(table)
+    early = replace(pair, low=None, high=None)
+    text = ablation.table(table, Standings(cases={}, pairs={(eager, mnn): early}))
+    assert "| resnet18 | mnn/fp32+fold_head ≈ | 4.00 | 2.50 |" in text, "as the row's own speed-up, without an interval"
+
+
+def test_what_users_run_today_is_named_with_the_networks_that_it_ran_on() -> None:
+    result = _result("resnet18", "torch_compile[freezing=1]/fp32+reparameterize", 150)
+    compiled = rows([result, _result("resnet18", "torch_eager/fp32", 400)])
+    text = ablation.table([*_rows(), *(row for row in compiled if "compile" in row.recipe)])
+    assert "over the fastest of torch_compile (on 1 of 2), onnxruntime in fp32" in text
+    assert "; of openvino there is no time here." in text
 
 
 def test_smps_unet_on_the_same_encoder_is_an_opponent() -> None:

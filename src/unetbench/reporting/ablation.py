@@ -131,13 +131,13 @@ def gains(
 
 
 def _gain(network: str, best: Row, other: Row, said: Standings) -> Gain | None:
-    """By what blocks say of the two, else by their processes alone; None where neither says anything."""
-    ratio, interval = alone_ratio(best, other), None
+    """By what blocks say of the two, as a row's speed-up is, else by their processes alone; None where neither does."""
     pair = said.between(best.case, other.case)
-    if pair is not None and pair.ratio is not None and pair.low is not None and pair.high is not None:
-        ratio, interval = pair.ratio, (pair.low, pair.high)
+    ratio, interval = alone_ratio(best, other) if pair is None or pair.ratio is None else pair.ratio, None
     if ratio is None:
         return None
+    if pair is not None and pair.low is not None and pair.high is not None:
+        interval = (pair.low, pair.high)
     return Gain(
         network=network,
         recipe=best.recipe,
@@ -184,12 +184,22 @@ def _gain_lines(rows: Sequence[Row], networks: Mapping[str, str], said: Standing
     means = [f"**{text}**" if text else "" for text in means]
     together = [text for pair in zip(means[::2], means[1::2], strict=True) for text in ("", *pair)]
     lines.append(f"| geometric mean | {' | '.join(together)} |")
-    there = {Recipe.parse(row.recipe).runtime.name for row in rows if row.status == "ok" and _usual(row)}
-    lacking = [name for name in _USUAL if name not in there]
+    usual = [
+        (Recipe.parse(row.recipe).runtime.name, row.network)
+        for row in rows
+        if row.status == "ok" and _usual(row)
+    ]
+    on = {name: len({network for runtime, network in usual if runtime == name} & gaining) for name in _USUAL}
+    there = [
+        name + (f" (on {on[name]} of {len(gaining)})" if on[name] < len(gaining) else "")
+        for name in _USUAL
+        if on[name]
+    ]
+    lacking = [name for name in _USUAL if not on[name]]
     return [
         *lines,
         "",
-        f"× usual: over the fastest of {', '.join(name for name in _USUAL if name in there) or 'none'} in fp32 with "
+        f"× usual: over the fastest of {', '.join(there) or 'none'} in fp32 with "
         f"{' and '.join(sorted(_AS_IT_COMES))} at most"
         + (f"; of {' and '.join(lacking)} there is no time here." if lacking else ".")
         + (" In brackets: intervals over paired blocks, which hold together at 99 %." if said.pairs else "")
