@@ -72,7 +72,7 @@ def start(case, limit_s):
 with writing(folder / "sweep.sqlite") as store:
     session = store.open_session(machine(), preset="quick", images="x", command=["run"], fresh=False)
     Sweep(
-        cases=[case(f"e{{number}}") for number in range(int(sys.argv[2]))], store=store, session=session,
+        cases=[case(f"e{{number}}", threads=1) for number in range(int(sys.argv[2]))], store=store, session=session,
         preset=Preset(name="quick", warmups=1, runs_at_least=3, runs_at_most=3, checked_inputs=1),
         images=(), work=folder / "work", cache=folder / "cache", start_worker=start, observer=Acknowledging(),
     ).run()
