@@ -91,7 +91,11 @@ class Tries:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tries", type=int, default=20)
-    parser.add_argument("--network", default="resnet18")
+    parser.add_argument(
+        "--network",
+        default="mobilenetv4_conv_small",
+        help="one of 100 ms on the machine where it was written",
+    )
     parser.add_argument("--recipe", default="openvino/fp32+reparameterize+fold_head")
     options = parser.parse_args()
     from_here()
