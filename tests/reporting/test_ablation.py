@@ -87,7 +87,9 @@ def test_what_paired_blocks_say_stands_in_the_place_of_medians() -> None:
     assert "In brackets" not in ablation.table(table)
     early = replace(pair, low=None, high=None)
     text = ablation.table(table, Standings(cases={}, pairs={(eager, mnn): early}))
-    assert "| resnet18 | mnn/fp32+fold_head ≈ | 4.00 | 2.50 |" in text, "as the row's own speed-up, without an interval"
+    assert "| resnet18 | mnn/fp32+fold_head ≈ | 4.00 | 2.50 |" in text, (
+        "as the row's own speed-up, without an interval"
+    )
 
 
 def test_what_users_run_today_is_named_with_the_networks_that_it_ran_on() -> None:

@@ -186,6 +186,7 @@ class ProcessWorker:
         self._kill_group()
         _kill(started)
         self._process.wait()
+        _wait(started)
         self._drain_log()
         for descriptor in (self._commands, self._answers):
             with contextlib.suppress(OSError):
@@ -269,10 +270,16 @@ class ProcessWorker:
 def _kill(started: Mapping[int, str | None]) -> None:
     """End what a worker has started: who took a session of its own is in no group of the worker's."""
     for pid, began in started.items():
-        if began is None or processes.began(pid) != began:
-            continue
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+        if processes.runs(pid, began):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _wait(started: Mapping[int, str | None]) -> None:
+    """Wait until what was ended has left its memory and its core: what is measured next would feel it."""
+    deadline = time.monotonic() + _END_S
+    while any(processes.runs(pid, began) for pid, began in started.items()) and time.monotonic() < deadline:
+        time.sleep(_STOP_POLL_S)
 
 
 def _environment(threads: int, scratch: Path, online: bool) -> dict[str, str]:

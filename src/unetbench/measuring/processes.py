@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-_STOPPED = ("T", "t", "X", "Z")  # stopped, traced, dead or a zombie: none of them takes a core
+_ENDED = ("X", "Z")  # dead, or nobody has waited for it yet
+_STOPPED = ("T", "t", *_ENDED)  # stopped, traced or ended: none of them takes a core
 _PSS_KB = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
 _STATE_FIELD, _BEGAN_FIELD = 0, 19  # of /proc/PID/stat, after the name in brackets
 
@@ -34,6 +35,16 @@ def began(pid: int) -> str | None:
     """Return when a process began, in the kernel's ticks; None where there is none."""
     fields = _stat(Path("/proc", str(pid)))
     return fields[_BEGAN_FIELD] if len(fields) > _BEGAN_FIELD else None
+
+
+def runs(pid: int, since: str | None) -> bool:
+    """Return whether the process that began then is still there: numbers are used again."""
+    fields = _stat(Path("/proc", str(pid)))
+    return (
+        since is not None
+        and len(fields) > _BEGAN_FIELD
+        and (fields[_BEGAN_FIELD] == since and fields[_STATE_FIELD] not in _ENDED)
+    )
 
 
 def pss_bytes(pid: int) -> int | None:

@@ -5,20 +5,27 @@ It compares nothing that was measured under other conditions: every ratio is wit
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import exp, fsum, log
 from typing import Any, Final
 
 from unetbench.records import REFERENCE, Recipe
+from unetbench.reporting.gains import (
+    AS_IT_COMES,
+    USUAL,
+    Gain,
+    counts_as_fp32,
+    fastest,
+    gain,
+    gains,
+    is_reference,
+    is_usual,
+)
 from unetbench.reporting.row import Row
-from unetbench.reporting.rows import alone_ratio, comparable
 from unetbench.reporting.standing import NONE, Standings
 from unetbench.reporting.table import milliseconds
 
-_USUAL = ("torch_compile", "onnxruntime", "openvino")  # what users run today
-_AS_IT_COMES = {"reparameterize", "channels_last"}  # rewrites that they have too
-_USUAL_OPTIONS = {"freezing"}
 _TIMM_IN_SMP = "tu-"
 _MARKS: Final = {"exact": "", "near": " ≈", "approximate": " ~"}
 _ACROSS = 12  # networks beside each other, at most
@@ -33,27 +40,11 @@ _LEGEND = (
 _Texts = Mapping[tuple[str, str], str]  # of a table's cells, by recipe and network
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gain:
-    """How many times as fast one choice is as another on one network."""
-
-    network: str
-    recipe: str
-    against: str
-    named: str  # the recipe, with its class and what the answer loses where it is not exact
-    ratio: float
-    interval: tuple[float, float] | None = None  # of paired blocks, at the confidence that all pairs share
-
-    def __str__(self) -> str:
-        between = "" if self.interval is None else " ({:.2f}–{:.2f})".format(*self.interval)
-        return f"{self.ratio:.2f}{between}"
-
-
 def is_ablation(rows: Sequence[Row]) -> bool:
     """Return whether several recipes were measured on several networks, all else being equal, and one is the reference."""
     recipes, networks = {row.recipe for row in rows}, {row.network for row in rows}
     conditions = {(row.size, row.batch, row.classes, row.threads) for row in rows}
-    compared = any(row.speedup for row in rows if not _is_reference(row))
+    compared = any(row.speedup for row in rows if not is_reference(row))
     return len(recipes) > 2 and len(networks) > 1 and len(conditions) == 1 and compared
 
 
@@ -64,7 +55,7 @@ def table(rows: Sequence[Row], said: Standings = NONE, *, notes: Sequence[str] =
     """
     networks = {row.network: row.short_network for row in sorted(rows, key=lambda row: row.encoder)}
     cells = {(row.recipe, row.network): row for row in rows}
-    winners = {network: _fastest(rows, network, _counts_as_fp32) for network in networks}
+    winners = {network: fastest(rows, network, counts_as_fp32) for network in networks}
     speedups = {recipe: _speedups(rows, recipe) for recipe in {row.recipe for row in rows}}
     ordered = sorted(
         speedups, key=lambda recipe: (recipe != str(REFERENCE), _mean(speedups[recipe]) or 0.0, recipe)
@@ -113,41 +104,6 @@ def _mean_text(ratios: Sequence[float], most: int) -> str:
     return f"{_mean(ratios):.2f}" + (f" ({len(ratios)} of {most})" if len(ratios) < most else "")
 
 
-def gains(
-    rows: Sequence[Row],
-    networks: Iterable[str],
-    *,
-    ours: Callable[[Row], bool],
-    theirs: Callable[[Row], bool],
-    said: Standings = NONE,
-) -> list[Gain]:
-    """Return for each network how many times as fast the fastest of one kind is as the fastest of another."""
-    found = []
-    for network in networks:
-        best, other = _fastest(rows, network, ours), _fastest(rows, network, theirs)
-        if best and other and (gain := _gain(network, best, other, said)):
-            found.append(gain)
-    return found
-
-
-def _gain(network: str, best: Row, other: Row, said: Standings) -> Gain | None:
-    """By what blocks say of the two, as a row's speed-up is, else by their processes alone; None where neither does."""
-    pair = said.between(best.case, other.case)
-    ratio, interval = alone_ratio(best, other) if pair is None or pair.ratio is None else pair.ratio, None
-    if ratio is None:
-        return None
-    if pair is not None and pair.low is not None and pair.high is not None:
-        interval = (pair.low, pair.high)
-    return Gain(
-        network=network,
-        recipe=best.recipe,
-        against=other.recipe,
-        named=_named(best),
-        ratio=ratio,
-        interval=interval,
-    )
-
-
 def _named(row: Row) -> str:
     lost = f" ({row.agreement:.2%})" if row.measured_class == "approximate" else ""
     return f"{row.recipe}{_MARKS.get(row.measured_class, '')}{lost}"
@@ -155,7 +111,7 @@ def _named(row: Row) -> str:
 
 def _gain_lines(rows: Sequence[Row], networks: Mapping[str, str], said: Standings) -> list[str]:
     kinds: Mapping[str, Callable[[Row], bool]] = {
-        "fastest exact or near": _counts_as_fp32,
+        "fastest exact or near": counts_as_fp32,
         "fastest exact": lambda row: row.measured_class == "exact",
         "fastest, approximate too": lambda row: True,
     }
@@ -164,8 +120,8 @@ def _gain_lines(rows: Sequence[Row], networks: Mapping[str, str], said: Standing
     found: dict[str, dict[str, tuple[Gain | None, Gain | None]]] = {}
     columns: list[list[Gain]] = [[] for _ in range(2 * len(kinds))]
     for place, (kind, ours) in enumerate(kinds.items()):
-        over_eager = {g.network: g for g in gains(rows, networks, ours=ours, theirs=_is_reference, said=said)}
-        over_usual = {g.network: g for g in gains(rows, networks, ours=ours, theirs=_usual, said=said)}
+        over_eager = gains(rows, networks, ours=ours, theirs=is_reference, said=said)
+        over_usual = gains(rows, networks, ours=ours, theirs=is_usual, said=said)
         found[kind] = {network: (over_eager.get(network), over_usual.get(network)) for network in networks}
         columns[2 * place] = list(over_eager.values())
         columns[2 * place + 1] = list(over_usual.values())
@@ -178,33 +134,39 @@ def _gain_lines(rows: Sequence[Row], networks: Mapping[str, str], said: Standing
         cells = []
         for kind in kinds:
             eager, usual = found[kind][network]
-            cells += [eager.named if eager else "", str(eager or ""), str(usual or "")]
+            cells += [_named(eager.ours) if eager else "", str(eager or ""), str(usual or "")]
         lines.append(f"| {short} | {' | '.join(cells)} |")
     means = [_mean_text([each.ratio for each in column], len(gaining)) for column in columns]
     means = [f"**{text}**" if text else "" for text in means]
     together = [text for pair in zip(means[::2], means[1::2], strict=True) for text in ("", *pair)]
     lines.append(f"| geometric mean | {' | '.join(together)} |")
-    usual = [
-        (Recipe.parse(row.recipe).runtime.name, row.network)
-        for row in rows
-        if row.status == "ok" and _usual(row)
-    ]
-    on = {name: len({network for runtime, network in usual if runtime == name} & gaining) for name in _USUAL}
-    there = [
-        name + (f" (on {on[name]} of {len(gaining)})" if on[name] < len(gaining) else "")
-        for name in _USUAL
-        if on[name]
-    ]
-    lacking = [name for name in _USUAL if not on[name]]
     return [
         *lines,
         "",
-        f"× usual: over the fastest of {', '.join(there) or 'none'} in fp32 with "
-        f"{' and '.join(sorted(_AS_IT_COMES))} at most"
-        + (f"; of {' and '.join(lacking)} there is no time here." if lacking else ".")
+        _usual_text([row for row in rows if row.network in gaining])
         + (" In brackets: intervals over paired blocks, which hold together at 99 %." if said.pairs else "")
         + " After ~: the pixels that keep their class.",
     ]
+
+
+def _usual_text(rows: Sequence[Row]) -> str:
+    """Say what counts as usual here: which of them have a time, and on how many networks where not on all."""
+    networks = len({row.network for row in rows})
+    timed = {
+        (Recipe.parse(row.recipe).runtime.name, row.network)
+        for row in rows
+        if row.status == "ok" and is_usual(row)
+    }
+    on = Counter(name for name, _ in timed)
+    there = [
+        f"{name} (on {on[name]} of {networks})" if on[name] < networks else name for name in USUAL if on[name]
+    ]
+    lacking = [name for name in USUAL if not on[name]]
+    return (
+        f"× usual: over the fastest of {', '.join(there) or 'none'} in fp32 with "
+        f"{' and '.join(sorted(AS_IT_COMES))} at most"
+        + (f"; of {' and '.join(lacking)} there is no time here." if lacking else ".")
+    )
 
 
 def _other_lines(rows: Sequence[Row], networks: Mapping[str, str]) -> list[str]:
@@ -215,9 +177,9 @@ def _other_lines(rows: Sequence[Row], networks: Mapping[str, str]) -> list[str]:
         own = f"{encoder.removeprefix(_TIMM_IN_SMP)}/unet"
         if decoder != "smp.unet" or own not in networks:
             continue
-        ours, theirs = _fastest(rows, own, _counts_as_fp32), _fastest(rows, network, _usual)
-        if ours and theirs and (gain := _gain(networks[own], ours, theirs, NONE)):
-            found.append((gain, milliseconds(ours.alone_ms), milliseconds(theirs.alone_ms)))
+        ours, theirs = fastest(rows, own, counts_as_fp32), fastest(rows, network, is_usual)
+        if ours and theirs and (gained := gain(ours, theirs)):
+            found.append(gained)
     if not found:
         return []
     lines = [
@@ -225,41 +187,16 @@ def _other_lines(rows: Sequence[Row], networks: Mapping[str, str]) -> list[str]:
         "|---|---|---:|---|---:|---:|",
     ]
     lines += [
-        f"| {gain.network} | {gain.recipe} | {ours_ms} | {gain.against} | {theirs_ms} | {gain} |"
-        for gain, ours_ms, theirs_ms in found
+        f"| {each.ours.short_network} | {each.ours.recipe} | {milliseconds(each.ours.alone_ms)} "
+        f"| {each.theirs.recipe} | {milliseconds(each.theirs.alone_ms)} | {each} |"
+        for each in found
     ]
     return [
         *lines,
-        f"| geometric mean | | | | | **{_mean_text([gain.ratio for gain, *_ in found], len(found))}** |",
+        f"| geometric mean | | | | | **{_mean_text([each.ratio for each in found], len(found))}** |",
         "",
         "Two networks, not one in two forms: medians of processes minutes apart.",
     ]
-
-
-def _counts_as_fp32(row: Row) -> bool:
-    return row.measured_class in ("exact", "near")
-
-
-def _is_reference(row: Row) -> bool:
-    return row.recipe == str(REFERENCE)
-
-
-def _usual(row: Row) -> bool:
-    recipe = Recipe.parse(row.recipe)
-    plain = {rewrite.name for rewrite in recipe.rewrites} <= _AS_IT_COMES
-    names = {choice.name for choice in recipe.runtimes}
-    options = {key for choice in recipe.runtimes for key, _ in choice.options}
-    alone = len(recipe.runtimes) == 1 and names <= set(_USUAL)
-    return alone and recipe.precision == "fp32" and plain and options <= _USUAL_OPTIONS
-
-
-def _fastest(rows: Sequence[Row], network: str, wanted: Callable[[Row], bool]) -> Row | None:
-    found = comparable(row for row in rows if row.network == network and wanted(row))
-    return min(found, key=_time, default=None)
-
-
-def _time(row: Row) -> float:
-    return float("inf") if row.median_ms is None else row.median_ms
 
 
 def _speedups(rows: Iterable[Row], recipe: str) -> list[float]:
@@ -289,7 +226,7 @@ def heatmap(rows: Sequence[Row], *, title: str, subtitle: str) -> Any:
     points: list[dict[str, Any]] = [
         {"recipe": row.recipe, "network": row.short_network, "speedup": row.speedup,
          "text": f"{row.speedup:.2f}" + _MARKS.get(row.measured_class, "")}
-        for row in rows if row.speedup and not _is_reference(row)
+        for row in rows if row.speedup and not is_reference(row)
     ]  # fmt: skip
     means = {
         recipe: _mean(_speedups(rows, recipe)) or 0.0 for recipe in {point["recipe"] for point in points}
