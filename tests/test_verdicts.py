@@ -14,17 +14,8 @@ from scipy import stats
 
 from unetbench.records import Turn
 from unetbench.samples import Sample, together
-from unetbench.verdicts import (
-    CALM_NOISE,
-    LOOKS,
-    MOVED_WRONGLY,
-    Logs,
-    Pair,
-    look_at,
-    pair,
-    steady,
-    unpaired,
-)
+from unetbench.spread import CALM_NOISE, MOVED_WRONGLY, Logs
+from unetbench.verdicts import LOOKS, Pair, look_at, pair, steady, unpaired
 
 STILL = Machine(contention=0.0, run=0.0, canary=0.0)  # process to process only
 
@@ -53,6 +44,20 @@ def test_the_interval_is_the_t_interval_over_blocks() -> None:
     low, high = stats.t.interval(0.999, 11, loc=logs.mean(), scale=stats.sem(logs))
     assert said.alpha == 0.001
     assert (said.low, said.high) == pytest.approx((math.exp(low), math.exp(high)), rel=1e-6)
+
+
+def test_what_was_measured_beside_two_cases_tells_of_their_noise_and_later_rounds_change_nothing() -> None:
+    made = blocks(Random(1), [Simulated()] * 6, Machine(), LOOKS[1][0])
+    early = [{number: turns for number, turns in each.items() if number <= 8} for each in made]
+    alone = pair(Sample(early[0]), Sample(early[1]))
+    beside = together(dict(enumerate(early)))
+    said = pair(beside[0], beside[1])
+    assert said.ratio == alone.ratio
+    assert said.high is not None and said.low is not None and alone.high is not None and alone.low is not None
+    assert said.high / said.low < alone.high / alone.low
+    # The first two leave at the look, the others go on.
+    later = together(dict(enumerate([*early[:2], *made[2:]])))
+    assert pair(later[0], later[1]) == said
 
 
 @pytest.mark.parametrize(

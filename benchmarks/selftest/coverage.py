@@ -11,6 +11,7 @@ import math
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache
+from itertools import combinations
 from random import Random
 
 from figures import Figure, publish, upper_bound
@@ -101,6 +102,40 @@ _SETTINGS = {
     ),
 }  # fmt: skip
 
+# What a table says: all pairs of six cases together, each at the look where it is settled.
+_RATIOS = (1.0, 1.0, 1.03, 1.1, 1.0, 1.5)
+_TABLES = {
+    "six cases alike": ([Simulated(ratio=ratio) for ratio in _RATIOS], Machine()),
+    "never quiet, six cases alike": ([Simulated(ratio=ratio) for ratio in _RATIOS], _BUSY),
+    "hardly felt by canaries, six that feel neighbours otherwise": (
+        [Simulated(ratio=ratio, sensitivity=felt) for ratio, felt in zip(_RATIOS, (0.35, 0.6, 0.4, 0.45, 0.5, 0.55), strict=True)],
+        _LOUD,
+    ),
+    "six whose processes are unlike, by up to 16 times": (
+        [Simulated(ratio=ratio, process=0.005 * 2**place) for place, ratio in enumerate(_RATIOS)], Machine(),
+    ),
+    "six, the processes of one of which are ten times as unlike": (
+        [Simulated(ratio=ratio, process=0.07 if place == 1 else 0.0) for place, ratio in enumerate(_RATIOS)], Machine(),
+    ),
+    "hardly felt by canaries, six, one of which stalls": (
+        [Simulated(ratio=ratio, sensitivity=0.5, stalls=0.5 if place == 1 else 0.0) for place, ratio in enumerate(_RATIOS)], _LOUD,
+    ),
+}  # fmt: skip
+
+
+def table(random: Random, cases: list[Simulated], machine: Machine) -> dict[tuple[int, int], Pair]:
+    """Return what is said of each pair where the race lets it go: at a look, when it is settled."""
+    made = blocks(random, cases, machine, LOOKS[-1][0])
+    both = list(combinations(range(len(cases)), 2))
+    said: dict[tuple[int, int], Pair] = {}
+    for count, _ in LOOKS:
+        taken = [{n: each[n] for n in range(1, count + 1)} for each in made]
+        samples = together(dict(enumerate(taken)))
+        for a, b in both:
+            if (a, b) not in said or not said[a, b].settled:
+                said[a, b] = pair(samples[a], samples[b], pairs=len(both))
+    return said
+
 
 def stopped(random: Random, cases: list[Simulated], machine: Machine) -> tuple[Pair, int]:
     """Return what is said of the first two when the race stops, as it does: at a look, when the pair is settled."""
@@ -148,8 +183,7 @@ def _figure(name: str, number: int, trials: int) -> Figure:
         covered += math.log(said.low) <= truth <= math.log(said.high)
         widths.append(math.log(said.high / said.low) / 2)
         found += said.verdict == "faster"
-        false += said.verdict == "slower" or (truth == 0.0 and said.verdict == "faster")
-        false += said.verdict == "the same" and truth > math.log1p(EQUAL)
+        false += _is_false(said.verdict, truth)
     # An interval that is never stated misses nothing: but where nothing can be known, that is the right answer.
     stated = machine is _NEVER_LEAVING or len(widths) >= 0.9 * trials
     return Figure(
@@ -163,15 +197,54 @@ def _figure(name: str, number: int, trials: int) -> Figure:
     )
 
 
+def _table_figure(name: str, number: int, trials: int) -> Figure:
+    cases, machine = _TABLES[name]
+    random = Random(number)
+    covered = false = stated = decided = 0
+    widths = []
+    for _ in range(trials):
+        all_cover, any_false = True, False
+        for (a, b), said in table(random, cases, machine).items():
+            if said.low is None or said.high is None:
+                continue
+            truth = math.log(cases[b].ratio / cases[a].ratio)
+            all_cover &= math.log(said.low) <= truth <= math.log(said.high)
+            any_false |= _is_false(said.verdict, truth)
+            widths.append(math.log(said.high / said.low) / 2)
+            decided += said.verdict != "not decided"
+            stated += 1
+        covered += all_cover
+        false += any_false
+    pairs = trials * math.comb(len(cases), 2)
+    return Figure(
+        name=f"{name}: tables of which all 15 intervals cover", value=f"{covered} of {trials}",
+        bar="≥ 98.5 %, stated in ≥ 90 %", met=covered / trials >= 0.985 and stated >= 0.9 * pairs,
+        note=f"stated in {stated / pairs:.0%}, tables with a false verdict {false} (95 % bound {upper_bound(false, trials):.2%}), "
+        f"half-width {sum(widths) / max(1, len(widths)):.2%}, decided {decided / pairs:.0%}",
+    )  # fmt: skip
+
+
+def _is_false(verdict: str, truth: float) -> bool:
+    """Whether a verdict of the first against the second is wrong; `truth` is the log of the second over the first."""
+    if verdict == "the same":
+        return abs(truth) > math.log1p(EQUAL)
+    return (verdict == "faster" and truth <= 0.0) or (verdict == "slower" and truth >= 0.0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=500, help="of each setting")
-    trials = parser.parse_args().trials
+    parser.add_argument(
+        "--tables", type=int, default=300, help="of each setting with six cases stated together"
+    )
+    options = parser.parse_args()
+    wanted = [(_figure, name, options.trials) for name in _SETTINGS]
+    wanted += [(_table_figure, name, options.tables) for name in _TABLES]
     # Threads would share one interpreter; a setting is a process's, its seed its number.
     with ProcessPoolExecutor() as pool:
-        told = pool.map(_figure, _SETTINGS, range(len(_SETTINGS)), [trials] * len(_SETTINGS))
-        figures = list(track(told, "settings", total=len(_SETTINGS)))
-    publish("3", "intervals cover at stopping (simulation)", figures, seeds=f"0 to {len(_SETTINGS) - 1}")
+        asked = [pool.submit(of, name, number, trials) for number, (of, name, trials) in enumerate(wanted)]
+        figures = [each.result() for each in track(asked, "settings")]
+    publish("3", "intervals cover at stopping (simulation)", figures, seeds=f"0 to {len(wanted) - 1}")
 
 
 if __name__ == "__main__":

@@ -46,11 +46,12 @@ class Simulated:
     memory_sensitivity: float = 0.1  # to what the memory canary alone feels
     clock_sensitivity: float = 1.0  # less, where it waits for memory
     stalls: float = 0.0  # spread from turn to turn of its own
+    process: float = 0.0  # spread from process to process of its own, beside the machine's
 
 
 def block(random: Random, cases: list[Simulated], machine: Machine) -> list[list[Turn]]:
     """Return each case's turns in one block; neighbours are shared, in shuffled order."""
-    process = [random.gauss(0.0, machine.process) for _ in cases]
+    process = [random.gauss(0.0, math.hypot(machine.process, case.process)) for case in cases]
     taken: list[list[Turn]] = [[] for _ in cases]
     keep = math.exp(-_TURN_S / _MEMORY_S)
     state, memory_state = random.gauss(0.0, 1.0), random.gauss(0.0, 1.0)

@@ -6,13 +6,14 @@ Standard library only. What is computed is kept: a table compares each case with
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median, stdev
 from typing import TypeVar
 
 from unetbench import adjusting, quiet, student_t
 from unetbench.records import ROUNDS, Turn
+from unetbench.spread import Noise
 
 LEAST_RUNS = 5  # quiet runs that a block's median needs
 LEAST_BLOCKS = 6  # usable blocks that an interval needs
@@ -83,12 +84,19 @@ class Beside:
 
     samples: Sequence[Sample]
     _common: dict[_Rounds, adjusting.Common | None] = field(default_factory=dict)
+    _noise: dict[_Rounds, Noise] = field(default_factory=dict)
 
     def common(self, rounds: _Rounds) -> adjusting.Common | None:
         """Return what all of them tell of the canaries in those rounds."""
         if rounds not in self._common:
             self._common[rounds] = adjusting.common(self._points(rounds))
         return self._common[rounds]
+
+    def noise(self, rounds: _Rounds, find: Callable[[], Noise]) -> Noise:
+        """Return what all pairs say of their noise in those rounds, found once."""
+        if rounds not in self._noise:
+            self._noise[rounds] = find()
+        return self._noise[rounds]
 
     def _points(self, rounds: _Rounds) -> Iterator[adjusting.Points]:
         for sample in self.samples:

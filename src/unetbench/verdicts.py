@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from itertools import combinations
+from statistics import fmean
 from typing import Literal
 
-from unetbench import quiet, student_t
+from unetbench import quiet, spread, student_t
+from unetbench.records import ROUNDS
 from unetbench.samples import LEAST_BLOCKS, Sample, Seen
+from unetbench.spread import Logs, Noise
 
 LOOKS = ((8, 0.001), (12, 0.001), (16, 0.001), (20, 0.007))  # blocks, and the α that looking there spends
 LOOKS_OF = {
@@ -26,10 +29,6 @@ TARGET = 0.0125  # half-width, relative: then nothing more is gained by going on
 DIFFERENT = 0.01  # faster or slower: the whole interval lies beyond it
 EQUAL = 0.02  # the same: the whole interval lies within it
 AGREEMENT = 0.01  # of the gated estimate and of the regression on the canaries
-# Canaries feel the neighbours less than perfectly and no line is exact: of what adjusting moved a time or a ratio, so
-# much may be wrong. And the calm level is known from the same turns: its noise, common to all blocks, adds a fifth to what
-# their spread shows. Both by simulation, benchmarks/selftest/coverage.py.
-MOVED_WRONGLY, CALM_NOISE = 0.2, 1.2
 POWER = 0.8  # at which the smallest difference that would be found is stated
 _NS_PER_MS = 1e6
 
@@ -75,35 +74,6 @@ class Steady:
     adjusted: bool = False  # not by the gate: all runs, brought to the quiet level by their canaries
 
 
-@dataclass(frozen=True, slots=True)
-class Logs:
-    """What blocks say of a time or a ratio, in logs."""
-
-    values: Sequence[float]
-    moved: float | None = None  # by bringing all runs to the quiet level; None where they are quiet runs
-    cache: float = 0.0  # how far their session's canary in cache lies above the record
-    unlike: float = 0.0  # by how much more or less neighbours may cost a case than was taken off
-
-    @property
-    def error(self) -> float:
-        """The standard error of their mean."""
-        noise = 1.0 if self.moved is None else CALM_NOISE
-        return noise * stdev(self.values) / math.sqrt(len(self.values))
-
-    @property
-    def doubt(self) -> float:
-        """How wrong their mean may be however many they are: no line is exact, and cases are not alike.
-
-        Of what slows the canary in cache, a clock or neighbours there, a case feels between nothing and all of
-        it, which no session can tell.
-        """
-        return MOVED_WRONGLY * abs(self.moved or 0.0) + self.unlike + self.cache
-
-    def half_width(self, alpha: float) -> float:
-        """Half of the interval, the t interval over blocks and the doubt, that errs with that probability."""
-        return student_t.quantile(alpha, len(self.values) - 1) * self.error + self.doubt
-
-
 def look_at(blocks: int, looks: Looks = LOOKS) -> tuple[int, float] | None:
     """Return the last look that so many blocks have reached, with its α; None before the first."""
     reached = [look for look in looks if look[0] <= blocks]
@@ -134,7 +104,8 @@ def pair(first: Sample, second: Sample, *, pairs: int = 1, looks: Looks = LOOKS)
         return Pair(ratio=ratio, ungated=ungated, blocks=len(logs.values), state=why)
     estimate = fmean(logs.values)
     alpha = look[1] / pairs
-    half = logs.half_width(alpha)
+    noise = _noise(first, second, used)
+    half = logs.half_width(alpha, noise)
     word = _word(estimate - half, estimate + half)
     state: State = ""
     other = fmean(moved) if len(moved) >= LEAST_BLOCKS else estimate
@@ -150,7 +121,7 @@ def pair(first: Sample, second: Sample, *, pairs: int = 1, looks: Looks = LOOKS)
         high=math.exp(estimate + half),
         alpha=alpha,
         verdict=word,
-        detectable=_detectable(logs, looks, pairs),
+        detectable=_detectable(logs, noise, looks, pairs),
         state=state,
         adjusted=logs.moved is not None,
     )
@@ -286,14 +257,31 @@ def _word(low: float, high: float) -> Word:
     return "the same" if -same < low and high < same else "not decided"
 
 
-def _detectable(logs: Logs, looks: Looks, pairs: int) -> float:
+def _noise(first: Sample, second: Sample, used: list[tuple[int, int]]) -> Noise:
+    """What all that were measured with two cases say of the noise of a pair in the same rounds; later ones change nothing."""
+    beside = first.beside
+    if beside is None or beside is not second.beside:
+        return spread.NOTHING
+    rounds = frozenset(number % ROUNDS for number, _ in used)
+    return beside.noise(rounds, lambda: _noise_of(beside.samples, rounds))
+
+
+def _noise_of(samples: Sequence[Sample], rounds: frozenset[int]) -> Noise:
+    there = [(sample, by_round) for sample in samples if rounds <= (by_round := sample.by_round()).keys()]
+    found = []
+    for (first, a), (second, b) in combinations(there, 2):
+        used = sorted((a[number], b[number]) for number in rounds)
+        seen = _both(first, second, used)
+        if seen[0] and seen[1]:
+            found.append(_logs(first, second, seen[0], seen[1], used)[0].values)
+    return spread.of_all([values for values in found if len(values) >= LEAST_BLOCKS], len(there))
+
+
+def _detectable(logs: Logs, noise: Noise, looks: Looks, pairs: int) -> float:
     """The smallest true difference that blocks as noisy as these would find at the last look."""
     blocks, alpha = looks[-1]
-    error = logs.error * math.sqrt(len(logs.values) / blocks)
-    quantiles = student_t.quantile(alpha / pairs, blocks - 1) + student_t.quantile(
-        2 * (1 - POWER), blocks - 1
-    )
-    return math.expm1(math.log1p(DIFFERENT) + quantiles * error + logs.doubt)
+    half = logs.half_width_of(blocks, noise, alpha / pairs, 2 * (1 - POWER))
+    return math.expm1(math.log1p(DIFFERENT) + half)
 
 
 def _logs(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from unetbench import quiet, verdicts
+from unetbench import quiet, spread, verdicts
 from unetbench.errors import BadInput
 from unetbench.levels import levels, same_canary
 from unetbench.records import REFERENCE, Case, Recipe, Result, Session
@@ -254,12 +254,12 @@ def _void(pair: verdicts.Pair) -> bool:
     return pair.state in ("load-dependent", "not quiet")
 
 
-def _to_reference(samples: Mapping[Case, Sample], case: Case, looks: verdicts.Looks) -> verdicts.Logs:
+def _to_reference(samples: Mapping[Case, Sample], case: Case, looks: verdicts.Looks) -> spread.Logs:
     reference = samples.get(replace(case, recipe=REFERENCE))
-    return verdicts.log_ratios(reference, samples[case], looks) if reference else verdicts.Logs(())
+    return verdicts.log_ratios(reference, samples[case], looks) if reference else spread.Logs(())
 
 
-def _unpaired(first: verdicts.Logs, second: verdicts.Logs, *, pairs: int, looks: int) -> verdicts.Pair:
+def _unpaired(first: spread.Logs, second: spread.Logs, *, pairs: int, looks: int) -> verdicts.Pair:
     """`looks`: at how many combinations of looks the two may have stopped, all of which share α."""
     if min(len(first.values), len(second.values)) < LEAST_BLOCKS:
         return verdicts.Pair()
