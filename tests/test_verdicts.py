@@ -12,7 +12,7 @@ import pytest
 from benchmarks.selftest.simulated import Machine, Simulated, blocks
 from scipy import stats
 
-from unetbench.records import Turn
+from unetbench.records import ROUNDS, Turn
 from unetbench.samples import Sample, together
 from unetbench.spread import CALM_NOISE, MOVED_WRONGLY, Logs
 from unetbench.verdicts import LOOKS, Pair, look_at, pair, steady, unpaired
@@ -55,9 +55,46 @@ def test_what_was_measured_beside_two_cases_tells_of_their_noise_and_later_round
     assert said.ratio == alone.ratio
     assert said.high is not None and said.low is not None and alone.high is not None and alone.low is not None
     assert said.high / said.low < alone.high / alone.low
-    # The first two leave at the look, the others go on.
-    later = together(dict(enumerate([*early[:2], *made[2:]])))
+    # The first two leave at the look, the others go on; a network that is let in later has rounds of its own.
+    late = [{ROUNDS + number: turns for number, turns in each.items() if number > 8} for each in made[:3]]
+    later = together(dict(enumerate([*early[:2], *made[2:], *late])))
     assert pair(later[0], later[1]) == said
+    # And what those who left have shown counts on.
+    stayed = together(dict(enumerate([*early[:4], *made[4:]])))
+    two = together(dict(enumerate(made[4:])))
+    in_company, by_two = pair(stayed[4], stayed[5]), pair(two[0], two[1])
+    assert (
+        in_company.high is not None
+        and in_company.low is not None
+        and by_two.high is not None
+        and by_two.low is not None
+    )
+    assert in_company.high / in_company.low < by_two.high / by_two.low
+
+
+def test_pairs_across_networks_tell_nothing_of_those_within_one() -> None:
+    """Six networks of two cases, of which each block is slow or fast as a whole: one pair within a network is exact."""
+    random = Random(3)
+    networks = []
+    for network in range(6):
+        slow = [math.exp(random.gauss(0.0, 0.2)) for _ in range(8)]
+        first, second = (
+            [100.0 * each * math.exp(random.gauss(0.0, 0.001)) for each in slow] for _ in range(2)
+        )
+        offset = network * ROUNDS + 1
+        networks.append((_sample(first, first=offset), _sample(second, first=offset)))
+    samples = together(
+        {(n, k): sample.blocks for n, both in enumerate(networks) for k, sample in enumerate(both)}
+    )
+    within, across = pair(samples[0, 0], samples[0, 1]), pair(samples[0, 0], samples[1, 0])
+    assert (
+        within.high is not None
+        and within.low is not None
+        and across.high is not None
+        and across.low is not None
+    )
+    assert within.high / within.low < 1.02
+    assert across.high / across.low > 1.3
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ RUN_NS = 100e6
 CANARY_NS = (1e6, 0.6e6)
 _RUNS = 3
 _TURN_S = 0.45  # warm-up, three runs and canaries of a 100 ms network
+_SLOW_SHARE = 0.25  # of the processes of a case with two modes
 _MEMORY_S = 0.65  # of the neighbours: 0.77 after 0.17 s
 
 
@@ -47,11 +48,21 @@ class Simulated:
     clock_sensitivity: float = 1.0  # less, where it waits for memory
     stalls: float = 0.0  # spread from turn to turn of its own
     process: float = 0.0  # spread from process to process of its own, beside the machine's
+    slow_mode: float = 0.0  # by how much one process in four is slower, in logs
+
+    @property
+    def log_time(self) -> float:
+        """The mean over processes of its log time over the first's: what is estimated."""
+        return math.log(self.ratio) + _SLOW_SHARE * self.slow_mode
 
 
 def block(random: Random, cases: list[Simulated], machine: Machine) -> list[list[Turn]]:
     """Return each case's turns in one block; neighbours are shared, in shuffled order."""
-    process = [random.gauss(0.0, math.hypot(machine.process, case.process)) for case in cases]
+    process = [
+        random.gauss(0.0, math.hypot(machine.process, case.process))
+        + (case.slow_mode if case.slow_mode and random.random() < _SLOW_SHARE else 0.0)
+        for case in cases
+    ]
     taken: list[list[Turn]] = [[] for _ in cases]
     keep = math.exp(-_TURN_S / _MEMORY_S)
     state, memory_state = random.gauss(0.0, 1.0), random.gauss(0.0, 1.0)

@@ -84,7 +84,7 @@ class Beside:
 
     samples: Sequence[Sample]
     _common: dict[_Rounds, adjusting.Common | None] = field(default_factory=dict)
-    _noise: dict[_Rounds, Noise] = field(default_factory=dict)
+    _noise: dict[tuple[_Rounds, bool], Noise] = field(default_factory=dict)
 
     def common(self, rounds: _Rounds) -> adjusting.Common | None:
         """Return what all of them tell of the canaries in those rounds."""
@@ -92,11 +92,11 @@ class Beside:
             self._common[rounds] = adjusting.common(self._points(rounds))
         return self._common[rounds]
 
-    def noise(self, rounds: _Rounds, find: Callable[[], Noise]) -> Noise:
-        """Return what all pairs say of their noise in those rounds, found once."""
-        if rounds not in self._noise:
-            self._noise[rounds] = find()
-        return self._noise[rounds]
+    def noise(self, kind: tuple[_Rounds, bool], find: Callable[[], Noise]) -> Noise:
+        """Return what all pairs say of their noise in those rounds, within a network or across two, found once."""
+        if kind not in self._noise:
+            self._noise[kind] = find()
+        return self._noise[kind]
 
     def _points(self, rounds: _Rounds) -> Iterator[adjusting.Points]:
         for sample in self.samples:

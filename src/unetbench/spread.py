@@ -30,15 +30,15 @@ class Noise:
 
     variance: float = 0.0
     freedom: float = 0.0  # how many degrees of freedom that is worth, beside a pair's own
-    cases: int = 2
+    pooled: float = 0.0  # that all of them have together
 
     def beside(self, own: float, freedom: int) -> tuple[float, float]:
         """Return a pair's variance with what the others say of it, and its degrees of freedom.
 
-        It is never less than the pair's own, since a case may be louder than others. The others add no more than
-        they have: pairs share their cases.
+        It is never less than the pair's own, since a case may be louder than others; and they count for no more than its own
+        blocks do, since what is rare may not have been seen yet.
         """
-        more = min(self.freedom, (self.cases - 2) * freedom)
+        more = min(self.freedom, freedom, self.pooled - freedom)
         if more <= 0.0:
             return own, freedom
         return max(own, (more * self.variance + freedom * own) / (more + freedom)), more + freedom
@@ -89,14 +89,14 @@ class Logs:
         return wider * math.sqrt(square / len(self.values)), freedom
 
 
-def of_all(pairs: Sequence[Sequence[float]], cases: int) -> Noise:
-    """Return what the logs of all pairs of so many cases say together.
+def of_all(pairs: Sequence[Sequence[float]], units: int) -> Noise:
+    """Return what the logs of pairs say together that are made of so many units, cases or groups of them, whose noise is apart.
 
     How unlike their variances are beyond chance, by the spread of the variances' logs, says how much one is worth for
-    another. Pairs share their cases, which hides some of that spread, and so few say it roughly: it is taken as
+    another. Pairs share their units, which hides some of that spread, and few units say it roughly: it is taken as
     wider by both.
     """
-    if cases < 3 or len(pairs) < 3:
+    if units < 3 or len(pairs) < 3:
         return NOTHING
     freedoms = [len(logs) - 1 for logs in pairs]
     squares = [max(_LEAST_VARIANCE, variance(logs)) for logs in pairs]
@@ -104,10 +104,11 @@ def of_all(pairs: Sequence[Sequence[float]], cases: int) -> Noise:
         math.log(square) - _digamma(freedom / 2) + math.log(freedom / 2)
         for square, freedom in zip(squares, freedoms, strict=True)
     ]
-    hidden, unsure = (cases + 1) / (cases - 1), 1.0 + math.sqrt(2.0 / (cases - 1))
+    hidden, unsure = (units + 1) / (units - 1), 1.0 + math.sqrt(2.0 / (units - 1))
     unlike = hidden * unsure * variance(logs) - fmean(_trigamma(freedom / 2) for freedom in freedoms)
     freedom = 2.0 * _inverse_trigamma(unlike)
-    return Noise(math.exp(fmean(logs) + _digamma(freedom / 2) - math.log(freedom / 2)), freedom, cases)
+    common = math.exp(fmean(logs) + _digamma(freedom / 2) - math.log(freedom / 2))
+    return Noise(common, freedom, pooled=(units - 1) * fmean(freedoms))
 
 
 def _digamma(x: float) -> float:

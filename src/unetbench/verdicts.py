@@ -258,23 +258,35 @@ def _word(low: float, high: float) -> Word:
 
 
 def _noise(first: Sample, second: Sample, used: list[tuple[int, int]]) -> Noise:
-    """What all that were measured with two cases say of the noise of a pair in the same rounds; later ones change nothing."""
+    """What all pairs that were measured with this one, of its kind, say of its noise in the same rounds.
+
+    Later rounds change nothing. Pairs within a network and those across two have noise of their own: the blocks of the
+    latter are minutes apart.
+    """
     beside = first.beside
     if beside is None or beside is not second.beside:
         return spread.NOTHING
-    rounds = frozenset(number % ROUNDS for number, _ in used)
-    return beside.noise(rounds, lambda: _noise_of(beside.samples, rounds))
+    rounds, across = frozenset(number % ROUNDS for number, _ in used), _is_across(used)
+    return beside.noise((rounds, across), lambda: _noise_of(beside.samples, rounds, across))
 
 
-def _noise_of(samples: Sequence[Sample], rounds: frozenset[int]) -> Noise:
-    there = [(sample, by_round) for sample in samples if rounds <= (by_round := sample.by_round()).keys()]
-    found = []
-    for (first, a), (second, b) in combinations(there, 2):
-        used = sorted((a[number], b[number]) for number in rounds)
-        seen = _both(first, second, used)
-        if seen[0] and seen[1]:
-            found.append(_logs(first, second, seen[0], seen[1], used)[0].values)
-    return spread.of_all([values for values in found if len(values) >= LEAST_BLOCKS], len(there))
+def _noise_of(samples: Sequence[Sample], rounds: frozenset[int], across: bool) -> Noise:
+    found: list[Sequence[float]] = []
+    cases, groups = set(), set()
+    for (a, first), (b, second) in combinations(enumerate(samples), 2):
+        used = [both for both in _matched(first, second) if both[0] % ROUNDS in rounds]
+        seen = _both(first, second, used) if used and _is_across(used) == across else (None, None)
+        values = _logs(first, second, seen[0], seen[1], used)[0].values if seen[0] and seen[1] else ()
+        if len(values) >= LEAST_BLOCKS:  # who left at an earlier look has fewer of the rounds
+            found.append(values)
+            cases |= {a, b}
+            groups |= {number // ROUNDS for both in used for number in both}
+    # What blocks of one network have in common cancels within them and is all the same to pairs across them.
+    return spread.of_all(found, len(groups) if across else len(cases) - len(groups) + 1)
+
+
+def _is_across(used: list[tuple[int, int]]) -> bool:
+    return used[0][0] != used[0][1]
 
 
 def _detectable(logs: Logs, noise: Noise, looks: Looks, pairs: int) -> float:
