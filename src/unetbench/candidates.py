@@ -18,12 +18,12 @@ from unetbench.records import REFERENCE, Choice, Recipe
 
 _LAYOUT = "channels_last"
 _HEAD_FOLDED = ("reparameterize", "fold_head")
-# What helps nearly everywhere first. fold_upconv ends in an addition, behind which no compiler folds a batch
+# What helps nearly everywhere first. fold_upconv and fold_upsampling end in an addition, behind which no compiler folds a batch
 # norm: it goes with fold_batchnorm, which elsewhere compilers do themselves.
 _FOLDS = (
     ("reparameterize",),
     _HEAD_FOLDED,
-    ("reparameterize", "fold_batchnorm", "fold_head", "fold_upconv"),
+    ("reparameterize", "fold_batchnorm", "fold_head", "fold_upconv", "fold_upsampling"),
 )
 
 # From fast to accurate, one of each kind; `benchmarks/recipes` has the recipes of most of them.

@@ -26,7 +26,8 @@ encoders = pytest.mark.parametrize("encoder", ENCODERS)
 @cache
 @torch.inference_mode(False)
 def _built(encoder: str) -> nn.Module:
-    return Network(encoder, classes=2).build()
+    name, _, decoder = encoder.partition("/")
+    return Network(name, decoder=decoder or "unet", classes=2).build()
 
 
 def _network(encoder: str) -> nn.Module:
@@ -71,6 +72,8 @@ def _flat(encoder: str) -> tuple[nn.Module, Tensor, Tensor, float]:
 
 
 def _fires_on(name: str) -> str:
+    if name == "fold_upsampling":
+        return "test_resnet/unet[upsampling=nearest]"
     return "repghostnet_050" if name == "reparameterize" else "test_resnet"
 
 

@@ -16,6 +16,13 @@ CASES = [
     ),
     ("test_convnext", "unet", ["fold_batchnorm"] * 2, "it has no batch norm"),
     ("test_resnet", "semantic_fpn", ["fold_upconv"], "no stage is built as this package's U-Net has them"),
+    ("test_resnet", "unet", ["fold_upsampling"], "reads a map that nearest neighbours have doubled"),
+    (
+        "test_resnet",
+        "unet[upsampling=nearest]",
+        ["fold_upsampling"] * 2,
+        "its upsamplings are folded already",
+    ),
     ("test_resnet", "semantic_fpn", ["fold_head"], "no plain convolution whose map the head alone reads"),
     ("test_resnet", "unet", ["channels_last"] * 2, "lie so already"),
     ("test_resnet", "unet", ["fold_upconv[stages=all]"] * 2, "its stages are folded already"),

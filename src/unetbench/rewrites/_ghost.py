@@ -51,8 +51,8 @@ def counts(model: nn.Module, *shapes: Shape) -> Counts:
     flops, moved = FlopCounterMode(display=False), _Moved()
     ghost = deepcopy(model).to(device="meta", dtype=torch.float32)
     ghost.requires_grad_(False)  # the counter hooks into gradients where a parameter is a module's input
-    with in_our_words(_unseen), torch.no_grad(), moved, flops:
-        ghost(*(torch.empty(shape, device="meta") for shape in shapes))
+    with moved, flops:
+        on_ghost(ghost, *(torch.empty(shape, device="meta") for shape in shapes))
     return Counts(flop=flops.get_total_flops(), moved_bytes=moved.bytes, product_bytes=moved.product_bytes)
 
 
@@ -65,6 +65,13 @@ def example_shape(model: nn.Module) -> Shape | None:
             return (1, known.in_channels, *sides)
     first = next((each for each in model.modules() if isinstance(each, nn.Conv2d)), None)
     return None if first is None else (1, first.in_channels, _SIDE_PX, _SIDE_PX)
+
+
+@torch.no_grad()
+def on_ghost(ghost: nn.Module, *inputs: Tensor) -> Any:
+    """Run a copy of a network that has no data. Raises: Unsupported where it asks for some."""
+    with in_our_words(_unseen):
+        return ghost(*inputs)
 
 
 def hooked(module: nn.Module) -> bool:
@@ -90,8 +97,8 @@ def links(model: nn.Module) -> list[tuple[str, str]]:
                 module.register_forward_hook(lambda _, __, output, name=name: seen.gave(name, output))
             )
     try:
-        with in_our_words(_unseen), torch.no_grad(), seen:
-            seen.answered(ghost(torch.empty(shape, device="meta")))
+        with seen:
+            seen.answered(on_ghost(ghost, torch.empty(shape, device="meta")))
     finally:
         for handle in handles:
             handle.remove()

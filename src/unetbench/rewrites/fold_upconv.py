@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unetbench.errors import Unsupported
+from unetbench.rewrites._doubling import TAPS, is_plain_convolution, placed
 from unetbench.rewrites._ghost import example_shape, hooked
 
 TOLERANCE = 1e-12  # relative, in fp64: sums of products of two weights
 # Which stages: those whose multiplications get fewer, all, or so many of the finest.
 OPTIONS = {"stages": ("saving", "all", "1", "2", "3")}
-_TAPS = 3
 
 
 def offered(network: nn.Module, stages: str = "saving") -> int:
@@ -81,7 +81,7 @@ class FoldedStage(nn.Module):
         self.skip = None
         if first.in_channels > middle:
             self.skip = nn.Conv2d(
-                first.in_channels - middle, first.out_channels, _TAPS, padding=1, bias=False, device="meta"
+                first.in_channels - middle, first.out_channels, TAPS, padding=1, bias=False, device="meta"
             )
             self.skip.weight = nn.Parameter(kernel[:, middle:].to(dtype))
         bias = torch.zeros(first.out_channels, dtype=torch.float64)
@@ -111,12 +111,7 @@ class FoldedStage(nn.Module):
 
 def _product(up: Tensor, kernel: Tensor) -> Tensor:
     """Return the weight of both together. Shapes: (in, middle, 2, 2), (out, middle, 3, 3) -> (in, out, 4, 4)."""
-    both = torch.zeros(up.shape[0], kernel.shape[0], 4, 4, dtype=up.dtype)
-    for a in range(2):
-        for b in range(2):
-            part = torch.einsum("im,omyx->ioyx", up[:, :, a, b], kernel).flip(-1, -2)
-            both[:, :, a : a + _TAPS, b : b + _TAPS] += part  # k = a − dy + 1, dy from 1 down to −1
-    return both
+    return placed(lambda a, b: torch.einsum("im,omyx->ioyx", up[:, :, a, b], kernel).flip(-1, -2))
 
 
 def _chosen(network: nn.Module, stages: str) -> list[str]:
@@ -134,21 +129,18 @@ def _is_stage(module: Any) -> bool:
     if type(up) is not nn.ConvTranspose2d or not isinstance(convolutions, nn.Sequential):
         return False
     first: Any = convolutions[0]
-    if any(hooked(each) for each in (module, up, convolutions, first)):
+    if any(hooked(each) for each in (module, up, convolutions)):
         return False
     doubles = (up.kernel_size, up.stride, up.padding, up.dilation, up.output_padding, up.groups) == (
         (2, 2), (2, 2), (0, 0), (1, 1), (0, 0), 1
     )  # fmt: skip
-    convolves = type(first) is nn.Conv2d and (
-        first.kernel_size, first.stride, first.padding, first.dilation, first.groups, first.padding_mode
-    ) == ((_TAPS, _TAPS), (1, 1), (1, 1), (1, 1), 1, "zeros")  # fmt: skip
-    return doubles and convolves and first.in_channels >= up.out_channels
+    return doubles and is_plain_convolution(first) and first.in_channels >= up.out_channels
 
 
 def _saves(stage: Any) -> bool:
     """Whether a stage has fewer multiplications folded, per output pixel."""
     below, middle, out = stage.up.in_channels, stage.up.out_channels, stage.convolutions[0].out_channels
-    return bool(4 * below * out < below * middle + _TAPS**2 * middle * out)
+    return bool(4 * below * out < below * middle + TAPS**2 * middle * out)
 
 
 def _check(name: str, stage: Any, folded: FoldedStage) -> None:

@@ -96,8 +96,8 @@ class Stage(nn.Module):
         if skip is not None:
             if self.factor not in (1, 2):
                 up = F.interpolate(up, size=skip.shape[-2:], mode="bilinear", align_corners=False)
-            up = grown(up, *skip.shape[-2:])
-            skip = grown(skip, *up.shape[-2:])
+            up = grown(up, skip.shape[-2], skip.shape[-1])
+            skip = grown(skip, up.shape[-2], up.shape[-1])
             up = torch.cat([up, skip], dim=1)  # (B, width + skip_channels, ≈2h, ≈2w)
         out: Tensor = self.convolutions(up)
         return out

@@ -1,0 +1,34 @@
+"""What folds of a doubled map share: which convolution they take, and the kernel that doubles and convolves at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unetbench.rewrites._ghost import hooked
+
+TAPS = 3
+
+
+def is_plain_convolution(module: Any) -> bool:
+    """Return whether a module is a 3×3 convolution that keeps the size, padded with zeros, that nobody listens to."""
+    return type(module) is nn.Conv2d and not hooked(module) and (
+        module.kernel_size, module.stride, module.dilation, module.groups, module.padding_mode
+    ) == ((TAPS, TAPS), (1, 1), (1, 1), 1, "zeros") and module.padding in ((1, 1), "same")  # fmt: skip
+
+
+def placed(phase: Callable[[int, int], Tensor]) -> Tensor:
+    """Return the weight of an up-convolution of kernel 4, stride 2, padding 1, from the taps of each of its four phases.
+
+    A tap dy of phase a stands in row k = a − dy + 1, dy from 1 down to −1.
+    Shapes: (in, out, 3, 3) each, already flipped -> (in, out, 4, 4).
+    """
+    first = phase(0, 0)
+    weight = torch.zeros(*first.shape[:2], 4, 4, dtype=first.dtype, device=first.device)
+    for a in range(2):
+        for b in range(2):
+            weight[:, :, a : a + TAPS, b : b + TAPS] += phase(a, b)
+    return weight
