@@ -14,6 +14,7 @@ from unetbench import verdicts
 from unetbench.measuring.preset import RIGOROUS, STANDARD, Turns
 from unetbench.measuring.race import Group, Race, group_key, groups, offsets
 from unetbench.records import Block, Case, Failure, Result, Turn
+from unetbench.reporting.standing import standings
 from unetbench.samples import Sample
 
 EAGER, COMPILED, BF16 = (
@@ -307,6 +308,34 @@ def test_a_pair_is_settled_by_the_confidence_that_the_report_will_use(
         race.lost(BF16)
         race.next_group()
         assert stated.pop() == expected
+
+
+def test_what_the_race_lets_go_the_report_states() -> None:
+    """Each pair whose cases have both left before the last look: settled by the same samples, noise and confidence."""
+    third = case("resnet50"), case("resnet50", "torch_compile/fp32")
+    two, three = ((EAGER, COMPILED, BF16), OTHER), ((EAGER, COMPILED, BF16), OTHER, third)
+    ratios = {
+        EAGER: 2.0,
+        COMPILED: 1.012,
+        BF16: 1.0,
+        OTHER[0]: 3.0,
+        OTHER[1]: 1.5,
+        third[0]: 5.0,
+        third[1]: 4.0,
+    }
+    for race_groups in (two, three):
+        _, turned = _raced(race_groups, ratios, machine=Machine(process=0.02))
+        results = [
+            replace(_result(of), key=of.key(), measurements=(
+                measurement(), *(measurement(turns=tuple(turns), block=number) for number, turns in turned[of].items()),
+            ))
+            for group in race_groups for of in group
+        ]  # fmt: skip
+        pairs = standings(results, STANDARD.looks).pairs
+        left = {of.key() for of, blocks in turned.items() if len(blocks) < STANDARD.looks[-1][0]}
+        early = [pair for (a, b), pair in pairs.items() if {a, b} <= left]
+        assert len(early) >= 3
+        assert all(pair.settled for pair in early)
 
 
 def test_rigorous_looks_once_and_every_pair_of_a_table_is_stated() -> None:
