@@ -106,6 +106,7 @@ def test_all_of_them_together_keep_the_function(encoder: str) -> None:
     tolerance = sum(parts.find("rewrite", name).module().TOLERANCE for name in chain)
     doubled = rewrite(_network(encoder).double(), *chain)
     assert [report.fired for report in _reports(doubled)][1:] == [True] * 3
+    assert _reports(rewrite(_network(_fires_on("fold_upsampling")), *chain, "fold_upsampling"))[-1].fired
     assert relative_error(expected.numpy(), doubled(images).numpy()) <= tolerance
     folded = relative_error(expected.numpy(), rewrite(_built(encoder), *chain)(images.float()).numpy())
     assert folded <= TIMES_EAGER * eager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from tests.rewrites.pieces import CHANNELS, FP64, SEEDS, assert_same, error, train
 from unetbench import Network, rewrite
 from unetbench.errors import Unsupported
+from unetbench.rewrites import _upsampled
 from unetbench.rewrites.fold_upsampling import FoldedUpsampling, offered
 
 
@@ -76,9 +78,12 @@ def test_networks_keep_their_function_at_every_size(text: str) -> None:
     assert (report.offered, report.remaining) == (NETWORKS[text], 0)
     assert report.flop_before is not None and report.flop_after is not None
     assert report.flop_after < 0.9 * report.flop_before
+    again = pickle.loads(pickle.dumps(folded))
     for height, columns in ((64, 64), (96, 160)):
-        images = torch.randn(1, 3, height, columns, dtype=torch.float64)
-        assert error(model(images), folded(images)) <= FP64
+        images = torch.randn(2, 3, height, columns, dtype=torch.float64)
+        expected = model(images)
+        assert error(expected, folded(images)) <= FP64
+        assert torch.equal(again(images), folded(images))
 
 
 def test_batch_norms_fold_before_and_all_folds_go_together() -> None:
@@ -111,6 +116,8 @@ class _Block(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if self.way == "bilinear":
             up = F.interpolate(self.below(images), scale_factor=2, mode="bilinear")
+        elif self.way == "factor asked for":
+            up = F.interpolate(self.below(images), scale_factor=images.shape[-1] // 32)
         else:
             up = F.interpolate(self.below(images), size=images.shape[-2:])
         if self.way == "asks" and images.shape[-1] > 3:
@@ -125,9 +132,21 @@ def _inside(block: nn.Module) -> nn.Module:
     return nn.Sequential(block).eval()
 
 
+@pytest.fixture
+def _read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the blocks of this file as if their code had been read."""
+    monkeypatch.setattr(_upsampled, "_READ", (__name__,))
+
+
+def test_modules_whose_code_was_not_read_are_left_as_they_are() -> None:
+    assert offered(_inside(_Block())) == 0
+
+
+@pytest.mark.usefixtures("_read")
 def test_what_is_written_otherwise_is_left_as_it_is() -> None:
     assert offered(_inside(_Block())) == 1
-    for way in ("bilinear", "asks", "changed"):
+    assert offered(_inside(_Block()).train()) == 0
+    for way in ("bilinear", "asks", "changed", "factor asked for"):
         assert offered(_inside(_Block(way))) == 0, way
     for changes in (
         {"stride": 2},
@@ -136,12 +155,13 @@ def test_what_is_written_otherwise_is_left_as_it_is() -> None:
         {"padding": 0},
     ):
         assert offered(_inside(_Block(**changes))) == 0, changes
-    for listened_to in ("convolution", ""):
+    for listened_to in ("convolution", "below", ""):
         block = _Block()
         block.get_submodule(listened_to).register_forward_hook(lambda *_: None)
         assert offered(_inside(block)) == 0
 
 
+@pytest.mark.usefixtures("_read")
 def test_a_map_that_is_read_elsewhere_too_stays_there() -> None:
     torch.manual_seed(0)
     block = _inside(_Block("used twice"))
@@ -150,6 +170,7 @@ def test_a_map_that_is_read_elsewhere_too_stays_there() -> None:
     assert_same(block, folded, torch.randn(1, 3, 8, 6))
 
 
+@pytest.mark.usefixtures("_read")
 def test_folding_draws_no_random_numbers_and_leaves_the_network_as_it_is() -> None:
     block = _inside(_Block())
     kinds = [type(module) for module in block.modules()]

@@ -16,7 +16,7 @@ CASES = [
     ),
     ("test_convnext", "unet", ["fold_batchnorm"] * 2, "it has no batch norm"),
     ("test_resnet", "semantic_fpn", ["fold_upconv"], "no stage is built as this package's U-Net has them"),
-    ("test_resnet", "unet", ["fold_upsampling"], "reads a map that nearest neighbours have doubled"),
+    ("test_resnet", "unet", ["fold_upsampling"], "in a U-Net stage, of this package or of smp, reads"),
     (
         "test_resnet",
         "unet[upsampling=nearest]",

@@ -1,7 +1,8 @@
 """Find 3×3 convolutions that read a map doubled by nearest neighbours, and put another module in their place.
 
 A pass without data says which convolution reads which map; a trace of the one module in whose forward all of it
-happens is then rewritten. What cannot be traced, or was traced otherwise than it ran, is left as it is.
+happens is then rewritten. A trace may leave out what it does not see, as a branch that was not taken: it is made
+of modules alone whose code was read for that, this package's U-Net stage and segmentation_models_pytorch's.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from unetbench.rewrites._ghost import example_shape, hooked, on_ghost
 
 _ATEN: Any = torch.ops.aten
-_OURS = "unetbench.networks."
+_STAGE = "unetbench.networks.decoders.unet"
+_READ = (_STAGE, "segmentation_models_pytorch.")  # where those are from whose code was read
+_DOUBLE = (2, 2.0, (2, 2), (2.0, 2.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +97,7 @@ def _joined(doubled: _Doubled, running: Sequence[str], before: int) -> _Doubled:
 def sites(network: nn.Module, accepts: Callable[[nn.Module], bool]) -> list[Site]:
     """Return the convolutions of a network that `accepts` and that read what nearest neighbours have doubled."""
     shape = example_shape(network)
-    if shape is None:
+    if shape is None or not any(_is_read(module) for module in network.modules()):
         return []
     ghost, run = deepcopy(network).to(device="meta", dtype=torch.float32), _Run()
     weights = {id(each.weight): name for name, each in ghost.named_modules() if isinstance(each, nn.Conv2d)}
@@ -111,7 +114,7 @@ def sites(network: nn.Module, accepts: Callable[[nn.Module], bool]) -> list[Site
         name, owner = weights.get(weight), doubled.running[-1] if doubled.running else ""
         if not (name and owner and reads[weight] == run.calls[name] == run.calls[owner] == 1):
             continue
-        if accepts(network.get_submodule(name)) and not hooked(network.get_submodule(owner)):
+        if accepts(network.get_submodule(name)) and _is_read(network.get_submodule(owner)):
             site = Site(
                 owner=owner,
                 convolution=name.removeprefix(f"{owner}."),
@@ -119,8 +122,16 @@ def sites(network: nn.Module, accepts: Callable[[nn.Module], bool]) -> list[Site
                 width=doubled.width,
                 given=run.given[owner],
             )
-            found += [site] if _traced(network.get_submodule(owner), site) else []
+            # Of a copy: what a module keeps of a trace is no tensor.
+            found += [site] if _traced(deepcopy(network.get_submodule(owner)), site) else []
     return found
+
+
+def _is_read(module: nn.Module) -> bool:
+    """Whether it may be traced, ready for inference and with nobody who listens."""
+    if not type(module).__module__.startswith(_READ):
+        return False
+    return not any(each.training or hooked(each) for each in module.modules())
 
 
 def _watched(module: nn.Module, name: str, run: _Run) -> Iterator[Any]:
@@ -166,11 +177,11 @@ class _Trace:
 class _Tracer(fx.Tracer):
     """Opens the modules between an owner and what is looked for in it, and those that compute nothing.
 
-    A trace knows no sizes. This package's own stages ask for them to mend maps that do not fit; what is folded refuses
-    those, so that they may be told that all fit. Of other modules a trace that asks is given up.
+    A trace knows no sizes. This package's own stage asks for them to mend maps that do not fit; what is folded refuses
+    those, so that it may be told that all fit. Of other modules a trace that asks is given up.
     """
 
-    def __init__(self, opened: Collection[str], *, fitting: bool) -> None:
+    def __init__(self, opened: Collection[str] = (), *, fitting: bool = False) -> None:
         super().__init__()
         self._opened, self._fitting = opened, fitting
 
@@ -191,7 +202,7 @@ def _traced(owner: nn.Module, site: Site) -> _Trace | None:
     ]
     opened = {name.rsplit(".", depth)[0] for name in sought for depth in range(1, name.count(".") + 1)}
     absent = {name: None for name, value in _arguments(site.given).items() if value is None}
-    fitting = type(owner).__module__.startswith(_OURS)
+    fitting = type(owner).__module__ == _STAGE
     try:
         graph = _Tracer(opened, fitting=fitting).trace(owner, concrete_args=absent or None)
         _unspecialise(graph, site.given.signature)
@@ -249,12 +260,13 @@ def _upsampling(owner: nn.Module, node: Any) -> tuple[Any, Any] | None:
         return None
     if node.op == "call_module":
         module: Any = owner.get_submodule(str(node.target))
-        nearest = type(module) is nn.Upsample and module.mode == "nearest" and not hooked(module)
-        return (node.args[0], module.size) if nearest else None
+        nearest = type(module) is nn.Upsample and module.mode == "nearest" and module.scale_factor in _DOUBLE
+        return (node.args[0], None) if nearest else None
     if node.op != "call_function" or node.target is not F.interpolate:
         return None
     given = inspect.signature(node.target).bind(*node.args, **node.kwargs)
     given.apply_defaults()
-    if given.arguments["mode"] != "nearest":
+    size, factor = given.arguments["size"], given.arguments["scale_factor"]
+    if given.arguments["mode"] != "nearest" or (size is None and factor not in _DOUBLE):
         return None
-    return node.args[0], given.arguments.get("size")
+    return node.args[0], size

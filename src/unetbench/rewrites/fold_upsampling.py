@@ -20,7 +20,6 @@ from unetbench.rewrites._doubling import TAPS, is_plain_convolution, placed
 from unetbench.rewrites._upsampled import Site, replaced, sites
 
 TOLERANCE = 1e-12  # relative, in fp64: sums of weights
-OPTIONS: dict[str, tuple[str, ...]] = {}
 
 
 def offered(network: nn.Module) -> int:
@@ -32,7 +31,7 @@ def why_none(network: nn.Module) -> str:
     """Return why there is nothing to fold."""
     if any(isinstance(module, FoldedUpsampling) for module in network.modules()):
         return "its upsamplings are folded already"
-    return "no plain 3×3 convolution that a trace can find reads a map that nearest neighbours have doubled"
+    return "no plain 3×3 convolution in a U-Net stage, of this package or of smp, reads a map that nearest neighbours have doubled"
 
 
 @torch.no_grad()
@@ -98,7 +97,7 @@ def _check(site: Site, owner: nn.Module) -> None:
     """What was found must be all that happens: both forms must answer the same to maps of the shapes that were seen."""
     random = torch.Generator().manual_seed(0)
     given = [
-        torch.rand(tuple(each.shape), dtype=torch.float64, generator=random)
+        torch.randn(tuple(each.shape), dtype=torch.float64, generator=random)
         if isinstance(each, Tensor)
         else each
         for each in site.given.args
