@@ -249,7 +249,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=500, help="of each setting")
     parser.add_argument(
-        "--tables", type=int, default=300, help="of each setting whose pairs are stated together"
+        "--tables", type=int, default=200, help="of each setting whose pairs are stated together"
     )
     options = parser.parse_args()
     wanted = [(_figure, name, options.trials) for name in _SETTINGS]

@@ -91,6 +91,7 @@ def test_batch_norms_fold_before_and_all_folds_go_together() -> None:
     model = train(Network.parse("smp.unet[encoder=resnet18]").build())
     folded = rewrite(model, "reparameterize", "fold_batchnorm", "fold_head", "fold_upconv", "fold_upsampling")
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert folded.report[-1].offered == 5  # type: ignore[index, union-attr]
     assert_same(model, folded, torch.randn(1, 3, 64, 96))
 
 

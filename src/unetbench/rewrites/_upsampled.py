@@ -103,7 +103,7 @@ def sites(network: nn.Module, accepts: Callable[[nn.Module], bool]) -> list[Site
     weights = {id(each.weight): name for name, each in ghost.named_modules() if isinstance(each, nn.Conv2d)}
     handles = [handle for name, module in ghost.named_modules() for handle in _watched(module, name, run)]
     try:
-        with _Seen(run):
+        with torch.inference_mode(False), _Seen(run):  # in which operations come whole, under other names
             on_ghost(ghost, torch.empty(shape, device="meta"))
     finally:
         for handle in handles:
@@ -129,9 +129,9 @@ def sites(network: nn.Module, accepts: Callable[[nn.Module], bool]) -> list[Site
 
 def _is_read(module: nn.Module) -> bool:
     """Whether it may be traced, ready for inference and with nobody who listens."""
-    if not type(module).__module__.startswith(_READ):
+    if module.training or not type(module).__module__.startswith(_READ):
         return False
-    return not any(each.training or hooked(each) for each in module.modules())
+    return not any(hooked(each) for each in module.modules())
 
 
 def _watched(module: nn.Module, name: str, run: _Run) -> Iterator[Any]:
