@@ -50,12 +50,8 @@ class Store:
         """Return the results of a session, one a case, in the order in which they came."""
         cases = dict(self._rows("case", ""))
         found: dict[str, Result] = {}
-        for _, key, _, _, measurement, failure, _ in self._rows(
-            # Its index would have all rows sorted once more.
-            "result",
-            "NOT INDEXED WHERE session = ? ORDER BY id",
-            session,
-        ):
+        of_session = "NOT INDEXED WHERE session = ? ORDER BY id"  # the index would have them sorted once more
+        for _, key, _, _, measurement, failure, _ in self._rows("result", of_session, session):
             earlier = found.get(key)
             measurements = earlier.measurements if earlier else ()
             if measurement is not None:

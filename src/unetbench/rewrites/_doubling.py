@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from unetbench.rewrites._ghost import hooked
@@ -26,9 +25,8 @@ def placed(phase: Callable[[int, int], Tensor]) -> Tensor:
     A tap dy of phase a stands in row k = a − dy + 1, dy from 1 down to −1.
     Shapes: (in, out, 3, 3) each, already flipped -> (in, out, 4, 4).
     """
-    first = phase(0, 0)
-    weight = torch.zeros(*first.shape[:2], 4, 4, dtype=first.dtype, device=first.device)
-    for a in range(2):
-        for b in range(2):
-            weight[:, :, a : a + TAPS, b : b + TAPS] += phase(a, b)
+    phases = {(a, b): phase(a, b) for a in range(2) for b in range(2)}
+    weight = phases[0, 0].new_zeros((*phases[0, 0].shape[:2], 4, 4))
+    for (a, b), taps in phases.items():
+        weight[:, :, a : a + TAPS, b : b + TAPS] += taps
     return weight

@@ -35,7 +35,7 @@ class Site:
     convolution: str  # within its owner
     at: int  # the first of its input channels that were upsampled
     width: int  # how many they are
-    given: inspect.BoundArguments  # what its owner was called with
+    given: inspect.BoundArguments  # what its owner was called with, defaults among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,7 @@ def _watched(module: nn.Module, name: str, run: _Run) -> Iterator[Any]:
         run.running.append(name)
         run.calls[name] += 1
         run.given[name] = inspect.signature(module.forward).bind(*args, **kwargs)
+        run.given[name].apply_defaults()
 
     yield module.register_forward_pre_hook(begins, with_kwargs=True)
     yield module.register_forward_hook(lambda *_: (run.running.pop(), None)[1])
@@ -201,7 +202,7 @@ def _traced(owner: nn.Module, site: Site) -> _Trace | None:
         *(name for name, each in owner.named_modules() if isinstance(each, nn.Upsample)),
     ]
     opened = {name.rsplit(".", depth)[0] for name in sought for depth in range(1, name.count(".") + 1)}
-    absent = {name: None for name, value in _arguments(site.given).items() if value is None}
+    absent = {name: None for name, value in site.given.arguments.items() if value is None}
     fitting = type(owner).__module__ == _STAGE
     try:
         graph = _Tracer(opened, fitting=fitting).trace(owner, concrete_args=absent or None)
@@ -210,11 +211,6 @@ def _traced(owner: nn.Module, site: Site) -> _Trace | None:
         return None
     calls = [each for each in graph.nodes if each.op == "call_module" and each.target == site.convolution]
     return _behind(owner, calls[0]) if len(calls) == 1 else None
-
-
-def _arguments(given: inspect.BoundArguments) -> dict[str, Any]:
-    defaults = {name: each.default for name, each in given.signature.parameters.items()}
-    return {**defaults, **given.arguments}
 
 
 def _unspecialise(graph: fx.Graph, signature: inspect.Signature) -> None:
