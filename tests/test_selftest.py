@@ -1,4 +1,4 @@
-"""The proofs' trials are kept: a proof that was ended goes on, and one of other code begins anew."""
+"""The proofs' trials are kept: a proof that was ended goes on, and one of other code begins anew. A real network has some."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from unetbench.measuring.preset import Turns
 from unetbench.verdicts import Pair
 
 SELFTEST = Path(__file__).parents[1] / "benchmarks" / "selftest"
@@ -58,3 +59,17 @@ def test_trials_of_other_code_do_not_count(kept: ModuleType, monkeypatch: pytest
     assert _made(kept, "same", 1) == ([0], 1)
     assert kept._FILE.read_text().count('"same"') == 1, "what other code made goes"
     assert kept._FILE.read_text().count('"other"') == 1, "until its own proof is run again"
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_real_network_on_two_sizes_takes_turns_in_one_block(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(SELFTEST))  # for the workers
+    few = Turns(runs=1, at_least=1, at_most=1, first_warmups=1, first_warmup_ns=0)
+    proof = import_module("real_network")
+    tries = proof.Tries("test_resnet", "torch_eager/fp32", tmp_path, size_px=(64, 64), turns=few)
+    turned: dict[object, dict[int, object]] = {case: {} for case in tries.cases}
+    tries.block(turned, 1, seed=0)
+    assert [case.width_px for case in tries.cases] == [64, 96]
+    assert [[len(turns) for turns in each.values()] for each in turned.values()] == [[1], [1]]  # type: ignore[arg-type]

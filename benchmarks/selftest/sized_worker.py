@@ -13,7 +13,7 @@ from unetbench.records import Case
 
 
 class SizedTurns(Turns):
-    """Turns whose reference lies in the folder that `Preparing` made for its size."""
+    """Turns whose reference lies in the folder of its network and size."""
 
     def load(self, case: Mapping[str, Any], folder: str, artifact: str | None) -> dict[str, Any]:
         own = Path(folder) / msgspec.convert(case, Case).network_key()

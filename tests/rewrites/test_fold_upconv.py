@@ -1,12 +1,13 @@
-"""Folding up-convolutions: exact to the last border pixel, or refused."""
+"""Folding up-convolutions: exact to the last border pixel, in networks of this package and of others, or refused."""
 
 from __future__ import annotations
 
-from copy import deepcopy
+import pickle
 from typing import Any
 
 import pytest
 import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -16,126 +17,221 @@ from unetbench import Network, rewrite
 from unetbench.errors import Unsupported
 from unetbench.networks import drawn
 from unetbench.networks.decoders.unet import Stage
-from unetbench.rewrites.fold_upconv import FoldedStage, offered
+from unetbench.networks.references import unet_2015
+from unetbench.networks.whole import Whole
+from unetbench.rewrites import _upsampled
+from unetbench.rewrites.fold_upconv import FoldedUpconvolution, offered
 
 
-def _stage(below: int, skip: int, width: int) -> Any:
-    return train(Stage(below, skip, width))
+class _Plain(nn.Module):
+    def __init__(self, up: nn.ConvTranspose2d, convolution: nn.Conv2d, at: int) -> None:
+        super().__init__()
+        self.up, self.convolution, self.at = up, convolution, at
+
+    def forward(self, below: Tensor, rest: Tensor | None) -> Tensor:
+        up = self.up(below)
+        maps = [up] if rest is None else [rest[:, : self.at], up, rest[:, self.at :]]
+        return self.convolution(torch.cat(maps, dim=1))  # type: ignore[no-any-return]
 
 
 @settings(deadline=None)
 @given(
-    seed=SEEDS, below=CHANNELS, skip=st.integers(0, 5), width=CHANNELS, height=st.integers(1, 6),
-    columns=st.integers(1, 6), up_bias=st.booleans(), bias=st.booleans(),
+    seed=SEEDS, width=CHANNELS, middle=CHANNELS, before=st.integers(0, 4), after=st.integers(0, 4), out=CHANNELS,
+    height=st.integers(1, 6), columns=st.integers(1, 6), up_bias=st.booleans(), bias=st.booleans(),
 )  # fmt: skip
-def test_a_stage_and_its_folded_form_are_the_same_function(
-    seed: int, below: int, skip: int, width: int, height: int, columns: int, up_bias: bool, bias: bool
-) -> None:
+def test_both_forms_are_the_same_function(
+    seed: int, width: int, middle: int, before: int, after: int, out: int, height: int, columns: int, up_bias: bool,
+    bias: bool,
+) -> None:  # fmt: skip
     torch.manual_seed(seed)
-    stage = _stage(below, skip, width)
-    if not up_bias:
-        stage.up.bias = None
-    if bias:  # as a batch norm that was folded before leaves it
-        stage.convolutions[0].bias = nn.Parameter(torch.randn(width))
-    folded = FoldedStage(stage.up, stage.convolutions).eval()
-    deep = torch.randn(2, below, height, columns)
-    fine = torch.randn(2, skip, 2 * height, 2 * columns) if skip else None
-    assert_same(stage, folded, deep, fine)
+    up = nn.ConvTranspose2d(width, middle, 2, stride=2, bias=up_bias)
+    convolution = nn.Conv2d(before + middle + after, out, 3, padding=1, bias=bias)
+    below = torch.randn(2, width, height, columns)
+    rest = torch.randn(2, before + after, 2 * height, 2 * columns) if before + after else None
+    plain = _Plain(up, convolution, before)
+    assert_same(plain, FoldedUpconvolution(up, convolution, before), below, rest)
     with torch.inference_mode():
-        doubled = deepcopy(stage).double()
-        both = FoldedStage(doubled.up, doubled.convolutions).eval()
-        inputs = (deep.double(), None if fine is None else fine.double())
-        assert error(doubled(*inputs), both(*inputs)) <= FP64
+        inputs = (below.double(), None if rest is None else rest.double())
+        expected = plain.double()(*inputs)
+        assert error(expected, FoldedUpconvolution(up, convolution, before)(*inputs)) <= FP64
 
 
 @torch.inference_mode()
 def test_the_frame_of_one_pixel_is_right_too() -> None:
     """A large bias of the up-convolution shows only there, where taps fall outside of the map."""
     torch.manual_seed(0)
-    stage = _stage(4, 3, 5).double()
-    stage.up.bias.fill_(100.0)
-    folded = FoldedStage(stage.up, stage.convolutions[:1]).eval()
+    plain = _Plain(nn.ConvTranspose2d(4, 5, 2, stride=2), nn.Conv2d(8, 5, 3, padding=1), 0).double()
+    assert plain.up.bias is not None
+    plain.up.bias.fill_(100.0)
+    folded = FoldedUpconvolution(plain.up, plain.convolution, 0)
     deep, fine = torch.randn(1, 4, 3, 4).double(), torch.randn(1, 3, 6, 8).double()
-    plain = stage.convolutions[0](torch.cat([stage.up(deep), fine], dim=1))
-    wrong = (folded(deep, fine) - plain).abs() / plain.abs().max()
+    expected = plain(deep, fine)
+    wrong = (folded(deep, fine) - expected).abs() / expected.abs().max()
     assert wrong.max() < 1e-14
     folded.taps.zero_()
-    missed = (folded(deep, fine) - plain).abs().amax(dim=(0, 1))
+    missed = (folded(deep, fine) - expected).abs().amax(dim=(0, 1))
     assert missed.min() > 0, "the bias reaches every pixel, so that the assertion above can fail"
 
 
 @torch.no_grad()
 def test_inductor_compiles_a_folded_stage_to_the_same_function() -> None:
     torch.manual_seed(0)
-    stage = _stage(4, 3, 5)
-    stage.up.bias.fill_(10.0)
-    folded = FoldedStage(stage.up, stage.convolutions).eval()
+    holder = _Holder(train(Stage(4, 3, 5)))
+    holder.stage.up.bias.fill_(10.0)
+    folded = rewrite(holder, "fold_upconv[stages=all]")
+    assert folded.report[0].offered == 1  # type: ignore[index, union-attr]
     compiled = torch.compile(folded, fullgraph=True)
-    assert_same(stage, compiled, torch.randn(1, 4, 6, 5), torch.randn(1, 3, 12, 10))
+    assert_same(holder, compiled, torch.randn(1, 3, 12, 10))
+
+
+class _Holder(nn.Module):
+    """A network of one stage."""
+
+    def __init__(self, stage: Any, factor: int = 2) -> None:
+        super().__init__()
+        self.below = nn.Conv2d(3, 4, factor, stride=factor)
+        self.stage = stage
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.stage(self.below(images), images)  # type: ignore[no-any-return]
+
+
+def _nnunet(architecture: type[nn.Module], **blocks: Any) -> nn.Module:
+    """One of nnU-Net's networks, of three stages."""
+    return Whole(
+        architecture(
+            input_channels=3, n_stages=3, features_per_stage=[4, 8, 16], conv_op=nn.Conv2d, kernel_sizes=3,
+            strides=[1, 2, 2], num_classes=2, conv_bias=True, norm_op=nn.InstanceNorm2d, nonlin=nn.LeakyReLU,
+            n_conv_per_stage_decoder=1, **blocks,
+        ),
+        in_channels=3, encoder="encoder", multiple_px=4, least_side_px=8,
+    )  # fmt: skip
+
+
+NETWORKS = {
+    "unet": (lambda: Network("test_resnet", classes=1).build(), 4),
+    "unet_2015": (lambda: Network.parse("unet_2015[padding=same]").build(), 4),
+    "nnunet": (lambda: _nnunet(PlainConvUNet, n_conv_per_stage=1), 2),
+    "nnunet, residual": (lambda: _nnunet(ResidualEncoderUNet, n_blocks_per_stage=1), 2),
+}
+
+
+@pytest.fixture
+def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unet_2015, "_WIDTHS", (4, 8, 16, 32, 64))
+
+
+@pytest.mark.usefixtures("_narrow")
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.inference_mode()
+def test_networks_keep_their_function_at_every_size(name: str) -> None:
+    torch.manual_seed(0)
+    build, stages = NETWORKS[name]
+    with torch.inference_mode(False):
+        model = train(build()).double()
+        folded = rewrite(model, "fold_upconv", shape=(1, 3, 64, 64))
+    (report,) = folded.report  # type: ignore[misc]
+    assert (report.offered, report.remaining) == (stages, 0)
+    assert report.flop_before is not None and report.flop_after is not None
+    assert report.flop_after < 0.98 * report.flop_before
+    for height, columns in ((32, 32), (22, 33)):
+        images = torch.randn(1, 3, height, columns, dtype=torch.float64)
+        assert error(model(images), folded(images)) <= FP64
+
+
+def test_what_is_folded_can_be_pickled() -> None:
+    folded = rewrite(_Holder(Stage(4, 3, 5)).eval(), "fold_upconv[stages=all]")
+    images = torch.randn(1, 3, 8, 6)
+    assert torch.equal(pickle.loads(pickle.dumps(folded))(images), folded(images))
 
 
 def test_only_the_stages_asked_for_are_folded() -> None:
-    wide = nn.ModuleList([_stage(48, 4, 16), _stage(47, 4, 16), _stage(16, 4, 16)])
-    assert [offered(wide, each) for each in ("saving", "all")] == [2, 3], (
-        "from three times the width it costs more"
+    costly = Network(
+        "test_resnet", decoder_channels=(10, 10, 64, 32), classes=1
+    )  # each fewer than a third but one
+    assert [offered(drawn(costly).eval(), each) for each in ("saving", "all")] == [3, 4], (
+        "a wider map costs more"
     )
-    assert [offered(wide[:2], each) for each in ("1", "2", "3")] == [1, 2, 2], "no more than there are"
     model = drawn(Network("resnet18", classes=1)).eval()
     assert [offered(model, each) for each in ("all", "1", "2", "3")] == [4, 1, 2, 3]
     folded = rewrite(model, "fold_upconv[stages=2]")
-    kinds = [type(stage) for stage in folded.decoder.stages]  # type: ignore[union-attr]
-    assert kinds == [Stage, Stage, FoldedStage, FoldedStage]
+    stages = folded.decoder.stages  # type: ignore[union-attr]
+    assert [_has_folded(stage) for stage in stages] == [False, False, True, True]
     (report,) = folded.report  # type: ignore[misc]
     assert (report.offered, report.remaining) == (2, 0)
+
+
+def _has_folded(stage: nn.Module) -> bool:
+    return any(isinstance(module, FoldedUpconvolution) for module in stage.modules())
 
 
 def test_maps_that_are_no_halves_of_each_other_are_refused_with_the_reason() -> None:
     model = drawn(Network("inception_v3", classes=1)).eval()
     with pytest.raises(Unsupported, match=r"no halves of each other; leave the rewrite out"):
         rewrite(model, "fold_upconv")
+    folded = FoldedUpconvolution(nn.ConvTranspose2d(2, 2, 2, stride=2), nn.Conv2d(3, 4, 3, padding=1), 0)
+    with pytest.raises(Unsupported, match=r"maps of \(8, 8\) and \(7, 8\) pixels exactly"):
+        folded(torch.rand(1, 2, 4, 4), torch.rand(1, 1, 7, 8))
 
 
-class _Impostor(nn.Module):
-    """It looks like a stage and concatenates the other way round."""
+def test_what_is_built_otherwise_is_left_as_it_is() -> None:
+    def holder() -> Any:
+        return _Holder(Stage(4, 3, 5)).eval()
 
-    def __init__(self) -> None:
+    assert offered(holder(), "all") == 1
+    assert offered(holder().train(), "all") == 0
+    for listened_to in ("stage", "stage.up", "stage.convolutions", "stage.convolutions.0"):
+        model = holder()
+        model.get_submodule(listened_to).register_forward_hook(lambda *_: None)
+        assert offered(model, "all") == 0, listened_to
+    for changes in ({"kernel_size": 4, "padding": 1}, {"groups": 4}, {"kernel_size": 1, "output_padding": 1}):
+        model = holder()
+        model.stage.up = nn.ConvTranspose2d(
+            4, 4 if "groups" in changes else 5, **{"kernel_size": 2, "stride": 2, **changes}
+        )
+        model.stage.convolutions[0] = nn.Conv2d(model.stage.up.out_channels + 3, 5, 3, padding=1)
+        assert model.eval()(torch.rand(1, 3, 8, 8)).shape == (1, 5, 8, 8)
+        assert offered(model, "all") == 0, changes
+    assert offered(_Holder(_Own()).eval(), "all") == 0, "its code was not read"
+
+
+@pytest.mark.usefixtures("_narrow")
+def test_convolutions_that_take_a_border_away_are_left_with_the_reason() -> None:
+    (report,) = rewrite(Network.parse("unet_2015[padding=valid]").build(), "fold_upconv").report  # type: ignore[misc]
+    assert report.reason.startswith(
+        "no 3×3 convolution in a U-Net's decoder, of this package or of nnU-Net, that keeps"
+    )
+
+
+class _Own(nn.Module):
+    """A stage as another package may have it."""
+
+    def __init__(self, changed: bool = False) -> None:
         super().__init__()
-        self.up = nn.ConvTranspose2d(2, 3, 2, 2)
-        self.convolutions = nn.Sequential(nn.Conv2d(6, 3, 3, padding=1), nn.ReLU())
+        self.up = nn.ConvTranspose2d(4, 5, 2, stride=2)
+        self.convolution = nn.Conv2d(8, 5, 3, padding=1)
+        self.changed = changed
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
-        return self.convolutions(torch.cat([skip, self.up(below)], dim=1))  # type: ignore[no-any-return]
+        up = self.up(below)
+        if self.changed:
+            skip = self.up(below)[:, :3] + skip
+        return self.convolution(torch.cat([skip, up], dim=1))  # type: ignore[no-any-return]
 
 
-def test_a_stage_that_is_listened_to_or_dilated_is_none() -> None:
-    stage = _stage(4, 3, 5)
-    assert offered(nn.ModuleDict({"stage": stage}), "all") == 1
-    for listened_to in (stage, stage.up, stage.convolutions, stage.convolutions[0]):
-        handle = listened_to.register_forward_hook(lambda *_: None)
-        assert offered(nn.ModuleDict({"stage": stage}), "all") == 0
-        handle.remove()
-    stage.up.dilation = (2, 2)
-    assert offered(nn.ModuleDict({"stage": stage}), "all") == 0
+def test_an_up_convolution_that_runs_twice_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_upsampled, "_READ", (__name__,))
+    assert offered(_Holder(_Own()).eval(), "all") == 1
+    assert offered(_Holder(_Own(changed=True)).eval(), "all") == 0
 
 
-class _Other(_Impostor):
-    """It looks like a stage and takes something else."""
-
-    def forward(self, maps: list[Tensor]) -> Tensor:  # type: ignore[override]
-        return super().forward(*maps)
-
-
-def test_folding_draws_no_random_numbers() -> None:
-    holder = nn.ModuleDict({"stage": _stage(4, 3, 5)})
+def test_folding_draws_no_random_numbers_and_leaves_the_network_as_it_is() -> None:
+    holder = _Holder(Stage(4, 3, 5)).eval()
+    kinds = [type(module) for module in holder.modules()]
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    rewrite(holder, "fold_upconv[stages=all]")
+    folded = rewrite(holder, "fold_upconv[stages=all]")
     assert torch.equal(torch.rand(1), expected)
-
-
-@pytest.mark.parametrize("kind", [_Impostor, _Other])
-def test_what_only_looks_like_a_stage_is_refused(kind: type[nn.Module]) -> None:
-    holder = nn.ModuleDict({"stage": kind()}).eval()
-    with pytest.raises(Unsupported, match="cannot fold stage"):
-        rewrite(holder, "fold_upconv[stages=all]")
+    assert [type(module) for module in holder.modules()] == kinds
+    assert_same(holder, folded, torch.randn(1, 3, 8, 6))

@@ -62,6 +62,7 @@ def test_both_forms_are_the_same_function(
 
 NETWORKS = {
     "test_resnet/unet[upsampling=nearest]": 4,
+    "test_resnet/unet_plusplus": 10,
     "smp.unet[encoder=resnet18]": 5,
     "smp.unetplusplus[encoder=resnet18]": 11,
 }

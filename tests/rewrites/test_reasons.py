@@ -15,8 +15,13 @@ CASES = [
         "no module of it offers fuse, reparameterize, switch_to_deploy",
     ),
     ("test_convnext", "unet", ["fold_batchnorm"] * 2, "it has no batch norm"),
-    ("test_resnet", "semantic_fpn", ["fold_upconv"], "no stage is built as this package's U-Net has them"),
-    ("test_resnet", "unet", ["fold_upsampling"], "in a U-Net stage, of this package or of smp, reads"),
+    (
+        "test_resnet",
+        "semantic_fpn",
+        ["fold_upconv"],
+        "that keeps the size by zeros reads what an up-convolution",
+    ),
+    ("test_resnet", "unet", ["fold_upsampling"], "in a U-Net's decoder, of this package or of smp, reads"),
     (
         "test_resnet",
         "unet[upsampling=nearest]",

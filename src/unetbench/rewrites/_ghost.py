@@ -61,7 +61,8 @@ def example_shape(model: nn.Module) -> Shape | None:
     for takes in (model, getattr(model, "encoder", None)):
         known: Any = takes if hasattr(takes, "least_side_px") else None
         if known is not None:
-            sides = known.fixed_size or (max(_SIDE_PX, known.least_side_px),) * 2
+            axes = getattr(known, "dimensions", 2)
+            sides = known.fixed_size or (max(_SIDE_PX, known.least_side_px),) * axes
             return (1, known.in_channels, *sides)
     first = next((each for each in model.modules() if isinstance(each, nn.Conv2d)), None)
     return None if first is None else (1, first.in_channels, _SIDE_PX, _SIDE_PX)

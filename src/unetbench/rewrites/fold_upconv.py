@@ -1,4 +1,4 @@
-"""Fold an up-convolution into the 3×3 convolution behind the concatenation; the concatenation disappears.
+"""Fold an up-convolution into the 3×3 convolution behind it; a concatenation between them disappears.
 
 With z = Up(x) of kernel and stride 2, K_z the 3×3 kernel's part for z and K_s for the skip s,
 K * cat(z, s) = (K_z * Up) x + K_s * s, and K_z * Up is one up-convolution of kernel 4, stride 2, padding 1: the
@@ -9,7 +9,6 @@ Source: own (docs/folding.md).
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -18,7 +17,8 @@ from torch.nn import functional as F
 
 from unetbench.errors import Unsupported
 from unetbench.rewrites._doubling import TAPS, is_plain_convolution, placed
-from unetbench.rewrites._ghost import example_shape, hooked
+from unetbench.rewrites._followed import Site
+from unetbench.rewrites._upsampled import fold, sites
 
 TOLERANCE = 1e-12  # relative, in fp64: sums of products of two weights
 # Which stages: those whose multiplications get fewer, all, or so many of the finest.
@@ -26,19 +26,22 @@ OPTIONS = {"stages": ("saving", "all", "1", "2", "3")}
 
 
 def offered(network: nn.Module, stages: str = "saving") -> int:
-    """Return how many stages of the decoder it would fold."""
+    """Return how many up-convolutions it would fold."""
     return len(_chosen(network, stages))
 
 
 def why_none(network: nn.Module, stages: str = "saving") -> str:
-    """Return why no stage of the decoder would be folded."""
-    if unfolded := sum(1 for module in network.modules() if _is_stage(module)):
+    """Return why no up-convolution would be folded."""
+    if unfolded := len(_sites(network)):
         if stages != "saving":
             return "as many stages as asked for are folded already"
         return f"none of its {unfolded} unfolded stages would have fewer multiplications; stages=all asks for them"
-    if any(isinstance(module, FoldedStage) for module in network.modules()):
+    if _folded_already(network):
         return "its stages are folded already"
-    return "no stage is built as this package's U-Net has them: up-convolution, concatenation, plain 3×3 convolution"
+    return (
+        "no 3×3 convolution in a U-Net's decoder, of this package or of nnU-Net, that keeps the size by zeros reads what an "
+        "up-convolution of kernel and stride 2 has doubled"
+    )
 
 
 @torch.no_grad()
@@ -47,66 +50,50 @@ def apply(network: nn.Module, stages: str = "saving") -> nn.Module:
 
     Raises: Unsupported where the up-convolution's map is padded or cropped before it is concatenated.
     """
-    names = _chosen(network, stages)
-    for name in names:
-        stage = network.get_submodule(name)
-        folded = FoldedStage(stage.up, stage.convolutions)
-        _check(name, stage, folded)
-        network.set_submodule(name, folded)
-    shape = example_shape(network)
-    if names and shape is not None and hasattr(network, "encoder"):
-        deepcopy(network).to(device="meta", dtype=torch.float32)(
-            torch.empty(shape, device="meta")
-        )  # refuses maps that do not fit
+    fold(network, _chosen(network, stages), _folded, "fold_upconv")
     return network
 
 
-class FoldedStage(nn.Module):
-    """A stage whose up-convolution and first convolution are one.
+class FoldedUpconvolution(nn.Module):
+    """An up-convolution, a concatenation and a convolution in one.
 
-    Shapes: below (B, in_channels, h, w), skip (B, skip_channels, 2h, 2w) -> (B, width, 2h, 2w).
+    Shapes: below (B, C, h, w), rest (B, in_channels − width, 2h, 2w) or None -> (B, out_channels, 2h, 2w).
     """
 
-    def __init__(self, up: Any, convolutions: Any) -> None:
+    def __init__(self, up: Any, convolution: Any, at: int) -> None:
         super().__init__()
-        first, *rest = convolutions
-        kernel = first.weight.double()  # (out, middle + skip, 3, 3)
-        middle = up.out_channels
-        dtype = first.weight.dtype
+        kernel = convolution.weight.double()  # (out, in, 3, 3)
+        dtype, out, middle = convolution.weight.dtype, convolution.out_channels, up.out_channels
+        doubled = torch.zeros(kernel.shape[1], dtype=torch.bool, device=kernel.device)
+        doubled[at : at + middle] = True
         # On the meta device: else each layer would draw weights, and so move the generator that others draw from.
-        self.up = nn.ConvTranspose2d(
-            up.in_channels, first.out_channels, 4, stride=2, padding=1, bias=False, device="meta"
+        self.up = nn.ConvTranspose2d(up.in_channels, out, 4, stride=2, padding=1, bias=False, device="meta")
+        self.up.weight = nn.Parameter(_product(up.weight.double(), kernel[:, doubled]).to(dtype))
+        self.rest = None
+        if not doubled.all():
+            self.rest = nn.Conv2d(kernel.shape[1] - middle, out, TAPS, padding=1, bias=False, device="meta")
+            self.rest.weight = nn.Parameter(kernel[:, ~doubled].to(dtype))
+        bias = (
+            torch.zeros(out, dtype=dtype) if convolution.bias is None else convolution.bias.detach().clone()
         )
-        self.up.weight = nn.Parameter(_product(up.weight.double(), kernel[:, :middle]).to(dtype))
-        self.skip = None
-        if first.in_channels > middle:
-            self.skip = nn.Conv2d(
-                first.in_channels - middle, first.out_channels, TAPS, padding=1, bias=False, device="meta"
-            )
-            self.skip.weight = nn.Parameter(kernel[:, middle:].to(dtype))
-        bias = torch.zeros(first.out_channels, dtype=torch.float64)
-        if first.bias is not None:
-            bias = bias + first.bias.double()
-        self.bias = nn.Parameter(bias.reshape(1, -1, 1, 1).to(dtype))
+        self.bias = nn.Parameter(bias.reshape(1, -1, 1, 1))
         through = torch.zeros(middle, dtype=torch.float64) if up.bias is None else up.bias.double()
         # What Up's bias adds through each tap: a tap outside of the map adds nothing.
-        self.taps = nn.Parameter(torch.einsum("omyx,m->oyx", kernel[:, :middle], through)[:, None].to(dtype))
-        self.convolutions = nn.Sequential(*rest)
+        self.taps = nn.Parameter(torch.einsum("omyx,m->oyx", kernel[:, doubled], through)[:, None].to(dtype))
 
-    def forward(self, below: Tensor, skip: Tensor | None) -> Tensor:
-        out = self.up(below)  # (B, width, 2h, 2w)
+    def forward(self, below: Tensor, rest: Tensor | None = None, _size: Any = None) -> Tensor:
+        out: Tensor = self.up(below)  # (B, out_channels, 2h, 2w)
         ones = torch.ones((1, 1, *out.shape[-2:]), dtype=out.dtype, device=out.device)
         out = out + (F.conv2d(ones, self.taps.to(out.dtype), padding=1) + self.bias)
-        if self.skip is not None:
-            assert skip is not None
-            if skip.shape[-2:] != out.shape[-2:]:
-                raise Unsupported(
-                    f"fold_upconv cannot join maps of {tuple(out.shape[-2:])} and {tuple(skip.shape[-2:])} "
-                    "pixels exactly: this encoder's maps are no halves of each other; leave the rewrite out."
-                )
-            out = out + self.skip(skip)
-        answer: Tensor = self.convolutions(out)
-        return answer
+        if self.rest is None:
+            return out
+        assert rest is not None
+        if rest.shape[-2:] != out.shape[-2:]:
+            raise Unsupported(
+                f"fold_upconv cannot join maps of {tuple(out.shape[-2:])} and {tuple(rest.shape[-2:])} "
+                "pixels exactly: this encoder's maps are no halves of each other; leave the rewrite out."
+            )
+        return out + self.rest(rest)  # type: ignore[no-any-return]
 
 
 def _product(up: Tensor, kernel: Tensor) -> Tensor:
@@ -114,49 +101,31 @@ def _product(up: Tensor, kernel: Tensor) -> Tensor:
     return placed(lambda a, b: torch.einsum("im,omyx->ioyx", up[:, :, a, b], kernel).flip(-1, -2))
 
 
-def _chosen(network: nn.Module, stages: str) -> list[str]:
-    """Return the names of the stages to fold, coarsest first."""
-    found = [name for name, module in network.named_modules() if _is_stage(module)]
+def _folded(owner: nn.Module, site: Site) -> nn.Module:
+    assert site.up is not None
+    return FoldedUpconvolution(owner.get_submodule(site.up), owner.get_submodule(site.convolution), site.at)
+
+
+def _sites(network: nn.Module) -> list[Site]:
+    return sites(network, convolutions=is_plain_convolution, upconvolutions=True)
+
+
+def _chosen(network: nn.Module, stages: str) -> list[Site]:
+    """Return the up-convolutions to fold, coarsest first."""
+    found = _sites(network)
     if stages == "saving":
-        return [name for name in found if _saves(network.get_submodule(name))]
-    total = sum(1 for module in network.modules() if _is_stage(module) or isinstance(module, FoldedStage))
-    already = total - len(found)
-    return found if stages == "all" else found[max(0, len(found) - max(0, int(stages) - already)) :]
+        return [site for site in found if _saves(network, site)]
+    more = len(found) if stages == "all" else int(stages) - _folded_already(network)
+    return found[max(0, len(found) - max(0, more)) :]
 
 
-def _is_stage(module: Any) -> bool:
-    up, convolutions = getattr(module, "up", None), getattr(module, "convolutions", None)
-    if type(up) is not nn.ConvTranspose2d or not isinstance(convolutions, nn.Sequential):
-        return False
-    first: Any = convolutions[0]
-    if any(hooked(each) for each in (module, up, convolutions)):
-        return False
-    doubles = (up.kernel_size, up.stride, up.padding, up.dilation, up.output_padding, up.groups) == (
-        (2, 2), (2, 2), (0, 0), (1, 1), (0, 0), 1
-    )  # fmt: skip
-    return doubles and is_plain_convolution(first) and first.in_channels >= up.out_channels
+def _folded_already(network: nn.Module) -> int:
+    return sum(isinstance(module, FoldedUpconvolution) for module in network.modules())
 
 
-def _saves(stage: Any) -> bool:
+def _saves(network: nn.Module, site: Site) -> bool:
     """Whether a stage has fewer multiplications folded, per output pixel."""
-    below, middle, out = stage.up.in_channels, stage.up.out_channels, stage.convolutions[0].out_channels
+    owner = network.get_submodule(site.owner)
+    up: Any = owner.get_submodule(site.up or "")
+    below, middle, out = up.in_channels, up.out_channels, owner.get_submodule(site.convolution).out_channels
     return bool(4 * below * out < below * middle + TAPS**2 * middle * out)
-
-
-def _check(name: str, stage: Any, folded: FoldedStage) -> None:
-    """A module that looks like a stage must be one: both must answer the same on a small map."""
-    random = torch.Generator().manual_seed(0)
-    others = stage.convolutions[0].in_channels - stage.up.out_channels
-    below = torch.rand((1, stage.up.in_channels, 3, 4), dtype=torch.float64, generator=random)
-    skip = torch.rand((1, others, 6, 8), dtype=torch.float64, generator=random) if others else None
-    answer = FoldedStage(deepcopy(stage.up).double(), deepcopy(stage.convolutions).double())(below, skip)
-    try:
-        expected = deepcopy(stage).double()(below, skip)
-        same = torch.allclose(answer, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
-    except (TypeError, RuntimeError):  # it takes other arguments, or other shapes
-        same = False
-    if not same:
-        raise Unsupported(
-            f"fold_upconv cannot fold {name}: it is no up-convolution, concatenation and convolutions in "
-            "that order; leave the rewrite out."
-        )

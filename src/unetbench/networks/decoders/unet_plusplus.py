@@ -56,7 +56,8 @@ class Decoder(nn.Module):
         self.out_channels, self.out_stride = widths[0], strides[0]
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        rows = [[feature] for feature in features]  # of each level, its nodes so far
+        # Of each level, its nodes so far. By number: a trace of this forward knows no lengths.
+        rows = [[features[level]] for level in range(len(self.columns) + 1)]
         for column, nodes in enumerate(self.columns):
             for level, node in enumerate(nodes.children()):
                 below = sized_like(rows[level + 1][column], rows[level][0], mode="nearest")

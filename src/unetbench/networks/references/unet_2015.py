@@ -44,8 +44,8 @@ def build(
 class UNet2015(nn.Module):
     """The network of figure 1.
 
-    Shapes: (B, in_channels, H, W) -> (B, classes, H, W); with `padding="valid"` H − 184 and W − 184, which
-    takes sides of 16·n + 124.
+    Shapes: (B, in_channels, H, W) -> (B, classes, H, W), sides of 16·n; with `padding="valid"` H − 184 and
+    W − 184, sides of 16·n + 124.
     """
 
     def __init__(self, in_channels: int, classes: int, *, padding: str) -> None:
@@ -57,6 +57,7 @@ class UNet2015(nn.Module):
         self.ups = nn.ModuleList(nn.ConvTranspose2d(below, width, 2, stride=2) for below, width in steps)
         self.expanding = nn.ModuleList(_twice(below, width, padding) for below, width in steps)
         self.head = nn.Conv2d(_WIDTHS[0], classes, kernel_size=1)
+        self._crops = padding == "valid"
 
     def forward(self, images: Tensor) -> Tensor:
         skips = [self.contracting[0](images)]
@@ -64,8 +65,9 @@ class UNet2015(nn.Module):
             skips.append(stage(F.max_pool2d(skips[-1], 2)))  # (B, width, ≈h/2, ≈w/2)
         feature = skips.pop()
         for up, stage in zip(self.ups, self.expanding, strict=True):
-            risen = up(feature)  # (B, width, 2h, 2w)
-            feature = stage(torch.cat([_cropped(skips.pop(), risen), risen], dim=1))
+            risen, skip = up(feature), skips.pop()  # (B, width, 2h, 2w), (B, width, ≥2h, ≥2w)
+            skip = _cropped(skip, risen) if self._crops else skip
+            feature = stage(torch.cat([skip, risen], dim=1))
         out: Tensor = self.head(feature)
         return out
 
