@@ -98,11 +98,11 @@ def test_batch_norms_fold_before_and_all_folds_go_together() -> None:
 
 def test_maps_that_are_no_doubles_of_each_other_are_refused_with_the_reason() -> None:
     folded = FoldedUpsampling(nn.Conv2d(3, 4, 3, padding=1), 0, 2)
-    with pytest.raises(Unsupported, match=r"no doubles of each other; leave the rewrite out"):
+    with pytest.raises(Unsupported, match=r"no halves of each other; leave the rewrite out"):
         folded(torch.rand(1, 2, 4, 4), torch.rand(1, 1, 7, 8))
     alone = FoldedUpsampling(nn.Conv2d(2, 4, 3, padding=1), 0, 2)
     assert alone(torch.rand(1, 2, 4, 4), None, (8, 8)).shape == (1, 4, 8, 8)
-    with pytest.raises(Unsupported, match="where \\(7, 8\\) are asked"):
+    with pytest.raises(Unsupported, match=r"maps of \(8, 8\) and \(7, 8\) pixels"):
         alone(torch.rand(1, 2, 4, 4), None, (7, 8))
 
 
@@ -119,11 +119,13 @@ class _Block(nn.Module):
         if self.way == "bilinear":
             up = F.interpolate(self.below(images), scale_factor=2, mode="bilinear")
         elif self.way == "factor asked for":
-            up = F.interpolate(self.below(images), scale_factor=images.shape[-1] // 32)
+            up = F.interpolate(self.below(images), scale_factor=images.shape[-1] // 128)
         else:
             up = F.interpolate(self.below(images), size=images.shape[-2:])
         if self.way == "asks" and images.shape[-1] > 3:
             up = up + 1
+        if self.way == "written over":
+            up.mul_(2)  # whose result nobody takes: a trace leaves it out
         if self.way == "changed":
             up = up * 2
         out: Tensor = self.convolution(torch.cat((images, up), 1))
@@ -137,7 +139,7 @@ def _inside(block: nn.Module) -> nn.Module:
 @pytest.fixture
 def _read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the blocks of this file as if their code had been read."""
-    monkeypatch.setattr(_upsampled, "_READ", (__name__,))
+    monkeypatch.setattr(_upsampled, "_READ", (f"{__name__}.",))
 
 
 def test_modules_whose_code_was_not_read_are_left_as_they_are() -> None:
@@ -164,6 +166,12 @@ def test_what_is_written_otherwise_is_left_as_it_is() -> None:
 
 
 @pytest.mark.usefixtures("_read")
+def test_what_a_trace_leaves_out_is_noticed_and_refused() -> None:
+    with pytest.raises(Unsupported, match="which does more with its maps"):
+        rewrite(_inside(_Block("written over")), "fold_upsampling")
+
+
+@pytest.mark.usefixtures("_read")
 def test_a_map_that_is_read_elsewhere_too_stays_there() -> None:
     torch.manual_seed(0)
     block = _inside(_Block("used twice"))
@@ -183,3 +191,8 @@ def test_folding_draws_no_random_numbers_and_leaves_the_network_as_it_is() -> No
     assert torch.equal(torch.rand(1), expected)
     assert [type(module) for module in block.modules()] == kinds
     assert_same(block, folded, torch.randn(1, 3, 8, 6))
+
+
+def test_flat_encoders_have_the_stages_of_others() -> None:
+    model = Network.parse("test_vit/unet[upsampling=nearest]").build()
+    assert offered(model) == 4

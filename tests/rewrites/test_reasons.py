@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from torch import nn
 
@@ -47,3 +49,14 @@ def test_batch_norms_that_cannot_be_folded_are_counted() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)).eval()
     (report,) = rewrite(model, "fold_batchnorm").report  # type: ignore[misc]
     assert report.reason.startswith("none of its 1 batch norms can be folded")
+
+
+@pytest.mark.parametrize("name", ["fold_upconv", "fold_upsampling"])
+def test_a_network_of_volumes_is_asked_with_a_volume(name: str) -> None:
+    (report,) = rewrite(_volumes(), name).report  # type: ignore[misc]
+    assert (report.offered, bool(report.reason)) == (0, True)
+
+
+@cache
+def _volumes() -> nn.Module:
+    return Network.parse("nnunet[dimensions=3]").build()

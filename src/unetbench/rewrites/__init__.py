@@ -13,6 +13,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from unetbench import parts
+from unetbench.errors import Unsupported
 from unetbench.records import Choice, RewriteReport
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def rewrite(model: nn.Module, *names: str, shape: tuple[int, ...] | None = None)
     Raises: BadInput for an unknown rewrite or option; Unsupported where one does not apply exactly.
     """
     reports = list(getattr(model, "report", ()))
-    copy = deepcopy(model)
+    copy = _copied(model)
     found = _counted(copy, shape)
     for name in names:
         choice = Choice.parse(name)
@@ -52,8 +53,23 @@ def rewrite(model: nn.Module, *names: str, shape: tuple[int, ...] | None = None)
     return copy
 
 
+def _copied(model: nn.Module) -> nn.Module:
+    """Raises: Unsupported where the copy would lose what listens, as that of a module that was traced does."""
+    from unetbench.rewrites._ghost import hooked  # torch is loaded where a network is rewritten, not before
+
+    copy = deepcopy(model)
+    kept = dict(copy.named_modules())
+    for name, module in model.named_modules():
+        if hooked(module) and not (name in kept and hooked(kept[name])):
+            raise Unsupported(
+                f"a rewritten copy would lose the hooks on {name or 'the network'}: remove them and add them again "
+                "when all is rewritten."
+            )
+    return copy
+
+
 def _counted(model: nn.Module, shape: tuple[int, ...] | None) -> dict[str, int]:
-    from unetbench.rewrites import _ghost  # torch is loaded where a network is rewritten, not before
+    from unetbench.rewrites import _ghost
 
     counts = {"modules": sum(1 for _ in model.modules()), "parameters": _ghost.parameters(model)}
     if shape is None:

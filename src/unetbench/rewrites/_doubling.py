@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from unetbench.errors import Unsupported
 from unetbench.rewrites._ghost import hooked
 
 TAPS = 3
@@ -17,6 +19,32 @@ def is_plain_convolution(module: Any) -> bool:
     return type(module) is nn.Conv2d and not hooked(module) and (
         module.kernel_size, module.stride, module.dilation, module.groups, module.padding_mode
     ) == ((TAPS, TAPS), (1, 1), (1, 1), 1, "zeros") and module.padding in ((1, 1), "same")  # fmt: skip
+
+
+def divided(convolution: Any, at: int, width: int) -> tuple[Tensor, nn.Conv2d | None]:
+    """Return a kernel's part for `width` channels from `at`, in fp64, and a convolution without bias of the others.
+
+    Shapes: the part (out, width, 3, 3). None where there are no others.
+    """
+    weight = convolution.weight.detach()  # (out, in, 3, 3)
+    chosen = torch.zeros(weight.shape[1], dtype=torch.bool, device=weight.device)
+    chosen[at : at + width] = True
+    part = weight[:, chosen].double()
+    if chosen.all():
+        return part, None
+    # On the meta device: else each layer would draw weights, and so move the generator that others draw from.
+    rest = nn.Conv2d(weight.shape[1] - width, weight.shape[0], TAPS, padding=1, bias=False, device="meta")
+    rest.weight = nn.Parameter(weight[:, ~chosen])
+    return part, rest
+
+
+def refuse_unfit(name: str, made: Sequence[int], wanted: Sequence[int]) -> None:
+    """Raise Unsupported where a doubled map has not the size that is wanted. Units: pixels, (height, width)."""
+    if tuple(made) != tuple(wanted):
+        raise Unsupported(
+            f"{name} cannot join maps of {tuple(made)} and {tuple(wanted)} pixels exactly: this encoder's maps are no "
+            "halves of each other; leave the rewrite out."
+        )
 
 
 def placed(phase: Callable[[int, int], Tensor]) -> Tensor:

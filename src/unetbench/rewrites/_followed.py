@@ -52,8 +52,9 @@ class _Run:
     given: dict[str, inspect.BoundArguments] = field(default_factory=dict)  # by module
     calls: Counter[str] = field(default_factory=Counter)
     running: list[str] = field(default_factory=list)
-    maps: dict[int, _Doubled] = field(default_factory=dict)
-    reads: list[tuple[int, _Doubled]] = field(default_factory=list)  # by the identity of the weight
+    # By identity. A map may hold several, of which one was doubled in the module that concatenates them.
+    maps: dict[int, list[_Doubled]] = field(default_factory=dict)
+    reads: list[tuple[int, list[_Doubled]]] = field(default_factory=list)  # by the identity of the weight
     kept: list[Any] = field(default_factory=list)  # so that no other tensor gets their identity
 
 
@@ -67,28 +68,30 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         answer = func(*args, **(kwargs or {}))
         run, kind = self._run, func.overloadpacket
-        taken = run.maps.get(id(args[0])) if args else None
+        taken = run.maps.get(id(args[0]), []) if args else []
         if kind is _ATEN.upsample_nearest2d and _is_double(args[0], answer):
-            self._keep(answer, _Doubled(tuple(run.running), 0, answer.shape[1]))
+            self._keep(answer, [_Doubled(tuple(run.running), 0, answer.shape[1])])
         elif kind is _ATEN.cat and args[1:] == (1,):
-            self._joined(args[0], answer)
-        elif kind is _ATEN.convolution and taken is not None:
-            run.reads.append((id(args[1]), _common(taken, run.running, 0)))
-        elif kind in _CUTS and taken is not None and answer.shape[1] == taken.width:
-            self._keep(answer, replace(taken, cut=True))
+            self._keep(answer, list(self._joined(args[0])))
+        elif kind is _ATEN.convolution and taken:
+            run.reads.append((id(args[1]), [_common(each, run.running, 0) for each in taken]))
+        elif kind in _CUTS and taken and answer.shape[1] == args[0].shape[1]:
+            self._keep(answer, [replace(each, cut=True) for each in taken])
         if kind is _ATEN.convolution and args[1].shape[2:] == (2, 2) and args[3:] == _DOUBLING:
-            self._keep(answer, _Doubled(tuple(run.running), 0, answer.shape[1], id(args[1])))
+            self._keep(answer, [_Doubled(tuple(run.running), 0, answer.shape[1], id(args[1]))])
         return answer
 
-    def _joined(self, maps: Sequence[Tensor], answer: Tensor) -> None:
-        doubled = [place for place, each in enumerate(maps) if id(each) in self._run.maps]
-        if len(doubled) == 1:
-            before = sum(each.shape[1] for each in maps[: doubled[0]])
-            self._keep(answer, _common(self._run.maps[id(maps[doubled[0]])], self._run.running, before))
+    def _joined(self, maps: Sequence[Tensor]) -> Iterator[_Doubled]:
+        before = 0
+        for each in maps:
+            for doubled in self._run.maps.get(id(each), ()):
+                yield _common(doubled, self._run.running, before)
+            before += each.shape[1]
 
-    def _keep(self, answer: Tensor, doubled: _Doubled) -> None:
-        self._run.maps[id(answer)] = doubled
-        self._run.kept.append(answer)
+    def _keep(self, answer: Tensor, doubled: list[_Doubled]) -> None:
+        if doubled:
+            self._run.maps[id(answer)] = doubled
+            self._run.kept.append(answer)
 
 
 def _is_double(below: Tensor, answer: Tensor) -> bool:
@@ -108,7 +111,8 @@ def _common(doubled: _Doubled, running: Sequence[str], before: int) -> _Doubled:
 def readers(ghost: nn.Module, shape: Shape) -> Iterator[Site]:
     """Run a network without data and give the convolutions that read doubled maps, in the order in which they run.
 
-    Of those that run once, in an owner that runs once. Shapes: (B, C, H, W).
+    Of those that run once, in an owner that runs once; a convolution of several doubled maps comes with each.
+    Shapes: (B, C, H, W).
     """
     run = _Run()
     handles = [handle for name, module in ghost.named_modules() for handle in _watched(module, name, run)]
@@ -119,25 +123,28 @@ def readers(ghost: nn.Module, shape: Shape) -> Iterator[Site]:
         for handle in handles:
             handle.remove()
     kinds = (nn.Conv2d, nn.ConvTranspose2d)
-    weights = {id(each.weight): name for name, each in ghost.named_modules() if isinstance(each, kinds)}
+    names = {
+        id(each._parameters.get("weight")): name  # a parametrised one is made anew whenever it is asked for
+        for name, each in ghost.named_modules()
+        if isinstance(each, kinds)
+    }
     reads = Counter(weight for weight, _ in run.reads)
-    for weight, doubled in run.reads:
-        owner = doubled.running[-1] if doubled.running else ""
-        name, up = weights.get(weight), None if doubled.up is None else weights.get(doubled.up, "")
-        inside = all(each is None or each.startswith(f"{owner}.") for each in (name, up))
-        once = reads[weight] == run.calls[name or ""] == run.calls[owner] == 1 and (
-            up is None or run.calls[up] == 1
-        )
-        if name and owner and inside and once:
-            yield Site(
-                owner=owner,
-                convolution=name.removeprefix(f"{owner}."),
-                up=None if up is None else up.removeprefix(f"{owner}."),
-                at=doubled.at,
-                width=doubled.width,
-                cut=doubled.cut,
-                given=run.given[owner],
-            )
+    for weight, several in run.reads:
+        name = names.get(weight, "")
+        for doubled in several if reads[weight] == run.calls[name] == 1 else ():
+            up = None if doubled.up is None else names.get(doubled.up, "")
+            owner = doubled.running[-1] if doubled.running else ""
+            inside = all(each is None or each.startswith(f"{owner}.") for each in (name, up))
+            if owner and inside and all(run.calls[each] == 1 for each in (owner, up) if each is not None):
+                yield Site(
+                    owner=owner,
+                    convolution=name.removeprefix(f"{owner}."),
+                    up=None if up is None else up.removeprefix(f"{owner}."),
+                    at=doubled.at,
+                    width=doubled.width,
+                    cut=doubled.cut,
+                    given=run.given[owner],
+                )
 
 
 def _watched(module: nn.Module, name: str, run: _Run) -> Iterator[Any]:

@@ -22,6 +22,7 @@ from unetbench.errors import Unsupported, in_our_words
 
 Shape = tuple[int, ...]
 _SIDE_PX = 64  # two cells of the deepest map of a stride-32 encoder
+_UNKNOWN_SIDE_PX = 256  # where a network does not say what it needs: nnU-Net halves seven times
 _LINEAR = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, _BatchNorm)
 
 
@@ -49,7 +50,7 @@ def flop(model: nn.Module, shape: Shape) -> int:
 def counts(model: nn.Module, *shapes: Shape) -> Counts:
     """Count one run. Shapes: each input's (B, C, H, W)."""
     flops, moved = FlopCounterMode(display=False), _Moved()
-    ghost = deepcopy(model).to(device="meta", dtype=torch.float32)
+    ghost = ghost_of(model)
     ghost.requires_grad_(False)  # the counter hooks into gradients where a parameter is a module's input
     with moved, flops:
         on_ghost(ghost, *(torch.empty(shape, device="meta") for shape in shapes))
@@ -65,7 +66,16 @@ def example_shape(model: nn.Module) -> Shape | None:
             sides = known.fixed_size or (max(_SIDE_PX, known.least_side_px),) * axes
             return (1, known.in_channels, *sides)
     first = next((each for each in model.modules() if isinstance(each, nn.Conv2d)), None)
-    return None if first is None else (1, first.in_channels, _SIDE_PX, _SIDE_PX)
+    return None if first is None else (1, first.in_channels, _UNKNOWN_SIDE_PX, _UNKNOWN_SIDE_PX)
+
+
+def ghost_of(model: nn.Module) -> nn.Module:
+    """Return a copy of a network whose parameters and buffers have no data: on the meta device, in fp32."""
+    empty: dict[int, Any] = {}  # given to deepcopy as if it had copied them, so that no data is
+    for each in (*model.parameters(), *model.buffers()):
+        like = torch.empty_like(each, device="meta")
+        empty[id(each)] = nn.Parameter(like, each.requires_grad) if isinstance(each, nn.Parameter) else like
+    return deepcopy(model, empty).to(device="meta", dtype=torch.float32)
 
 
 @torch.no_grad()
@@ -86,7 +96,7 @@ def links(model: nn.Module) -> list[tuple[str, str]]:
     shape = example_shape(model)
     if shape is None:
         return []
-    ghost = deepcopy(model).to(device="meta", dtype=torch.float32)
+    ghost = ghost_of(model)
     seen = _Seen()
     handles = []
     for name, module in ghost.named_modules():

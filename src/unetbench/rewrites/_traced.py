@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 from unetbench.rewrites._followed import Site
 
-_OWN = "unetbench."
+OWN = frozenset(  # this package's modules whose code was read for being traced
+    f"unetbench.networks.{name}" for name in ("decoders.unet.Stage", "decoders.unet_plusplus.Decoder", "references.unet_2015.UNet2015")
+)  # fmt: skip
 _DOUBLE = (2, 2.0, (2, 2), (2.0, 2.0))
 
 
@@ -28,23 +30,29 @@ class Trace:
 class _Tracer(fx.Tracer):
     """Opens the modules between an owner and what is looked for in it, and those that compute nothing.
 
-    A trace knows no sizes. This package's own networks ask for them to mend maps that do not fit; what is folded refuses
-    those, so that they may be told that none do. Of other modules a trace that asks is given up.
+    A trace knows no sizes. This package's own modules compare them to mend maps that do not fit, and are answered no: maps
+    are not too small (what is folded refuses those), and are resized even where they have their size. Of other modules a
+    trace that asks is given up.
     """
 
     def __init__(
-        self, sought: Iterable[nn.Module] = (), *, fitting: bool = False
+        self, sought: Iterable[nn.Module] = (), *, compares: bool = False
     ) -> None:  # unpickling gives none
         super().__init__()
-        self._sought, self._fitting = set(sought), fitting
+        self._sought, self._compares = set(sought), compares
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        return False if self._fitting else super().to_bool(obj)
+        return False if self._compares else super().to_bool(obj)
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         if module not in self._sought and not self._sought.isdisjoint(module.modules()):
             return False
         return super().is_leaf_module(module, name) or any(True for _ in module.parameters())
+
+
+def full_name(module: nn.Module) -> str:
+    """Return the name of a module's class, with where it is from."""
+    return f"{type(module).__module__}.{type(module).__qualname__}"
 
 
 def traced(owner: nn.Module, found: Sequence[Site]) -> fx.Graph | None:
@@ -53,9 +61,8 @@ def traced(owner: nn.Module, found: Sequence[Site]) -> fx.Graph | None:
     sought = [each for name, each in owner.named_modules() if name in names or isinstance(each, nn.Upsample)]
     given = found[0].given
     absent = {name: None for name, value in given.arguments.items() if value is None}
-    fitting = type(owner).__module__.startswith(_OWN)
     try:
-        graph = _Tracer(sought, fitting=fitting).trace(owner, concrete_args=absent or None)
+        graph = _Tracer(sought, compares=full_name(owner) in OWN).trace(owner, concrete_args=absent or None)
         _unspecialise(graph, given.signature)
     except Exception:  # noqa: BLE001 (whatever a network's forward does with what is no tensor)
         return None

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unetbench.errors import Unsupported
-from unetbench.rewrites._doubling import TAPS, is_plain_convolution, placed
+from unetbench.rewrites._doubling import TAPS, divided, placed, refuse_unfit
 from unetbench.rewrites._followed import Site
 from unetbench.rewrites._upsampled import fold, sites
 
@@ -40,7 +39,7 @@ def why_none(network: nn.Module, stages: str = "saving") -> str:
         return "its stages are folded already"
     return (
         "no 3×3 convolution in a U-Net's decoder, of this package or of nnU-Net, that keeps the size by zeros reads what an "
-        "up-convolution of kernel and stride 2 has doubled"
+        "up-convolution of kernel and stride 2 has doubled (in evaluation, without hooks)"
     )
 
 
@@ -62,38 +61,24 @@ class FoldedUpconvolution(nn.Module):
 
     def __init__(self, up: Any, convolution: Any, at: int) -> None:
         super().__init__()
-        kernel = convolution.weight.double()  # (out, in, 3, 3)
         dtype, out, middle = convolution.weight.dtype, convolution.out_channels, up.out_channels
-        doubled = torch.zeros(kernel.shape[1], dtype=torch.bool, device=kernel.device)
-        doubled[at : at + middle] = True
+        kernel, self.rest = divided(convolution, at, middle)
         # On the meta device: else each layer would draw weights, and so move the generator that others draw from.
         self.up = nn.ConvTranspose2d(up.in_channels, out, 4, stride=2, padding=1, bias=False, device="meta")
-        self.up.weight = nn.Parameter(_product(up.weight.double(), kernel[:, doubled]).to(dtype))
-        self.rest = None
-        if not doubled.all():
-            self.rest = nn.Conv2d(kernel.shape[1] - middle, out, TAPS, padding=1, bias=False, device="meta")
-            self.rest.weight = nn.Parameter(kernel[:, ~doubled].to(dtype))
-        bias = (
-            torch.zeros(out, dtype=dtype) if convolution.bias is None else convolution.bias.detach().clone()
-        )
-        self.bias = nn.Parameter(bias.reshape(1, -1, 1, 1))
-        through = torch.zeros(middle, dtype=torch.float64) if up.bias is None else up.bias.double()
+        self.up.weight = nn.Parameter(_product(up.weight.double(), kernel).to(dtype))
+        bias = kernel.new_zeros(out) if convolution.bias is None else convolution.bias.double()
+        self.bias = nn.Parameter(bias.reshape(1, -1, 1, 1).to(dtype))
+        through = kernel.new_zeros(middle) if up.bias is None else up.bias.double()
         # What Up's bias adds through each tap: a tap outside of the map adds nothing.
-        self.taps = nn.Parameter(torch.einsum("omyx,m->oyx", kernel[:, doubled], through)[:, None].to(dtype))
+        self.taps = nn.Parameter(torch.einsum("omyx,m->oyx", kernel, through)[:, None].to(dtype))
 
-    def forward(self, below: Tensor, rest: Tensor | None = None, _size: Any = None) -> Tensor:
+    def forward(self, below: Tensor, rest: Tensor | None = None) -> Tensor:
         out: Tensor = self.up(below)  # (B, out_channels, 2h, 2w)
+        if rest is not None:
+            refuse_unfit("fold_upconv", out.shape[-2:], rest.shape[-2:])
         ones = torch.ones((1, 1, *out.shape[-2:]), dtype=out.dtype, device=out.device)
         out = out + (F.conv2d(ones, self.taps.to(out.dtype), padding=1) + self.bias)
-        if self.rest is None:
-            return out
-        assert rest is not None
-        if rest.shape[-2:] != out.shape[-2:]:
-            raise Unsupported(
-                f"fold_upconv cannot join maps of {tuple(out.shape[-2:])} and {tuple(rest.shape[-2:])} "
-                "pixels exactly: this encoder's maps are no halves of each other; leave the rewrite out."
-            )
-        return out + self.rest(rest)  # type: ignore[no-any-return]
+        return out if self.rest is None else out + self.rest(rest)
 
 
 def _product(up: Tensor, kernel: Tensor) -> Tensor:
@@ -107,7 +92,7 @@ def _folded(owner: nn.Module, site: Site) -> nn.Module:
 
 
 def _sites(network: nn.Module) -> list[Site]:
-    return sites(network, convolutions=is_plain_convolution, upconvolutions=True)
+    return sites(network, upconvolutions=True)
 
 
 def _chosen(network: nn.Module, stages: str) -> list[Site]:

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unetbench.errors import Unsupported
-from unetbench.rewrites._doubling import TAPS, is_plain_convolution, placed
+from unetbench.rewrites._doubling import divided, placed, refuse_unfit
 from unetbench.rewrites._followed import Site
 from unetbench.rewrites._upsampled import fold, sites
 
@@ -31,7 +30,7 @@ def why_none(network: nn.Module) -> str:
     """Return why there is nothing to fold."""
     if any(isinstance(module, FoldedUpsampling) for module in network.modules()):
         return "its upsamplings are folded already"
-    return "no plain 3×3 convolution in a U-Net's decoder, of this package or of smp, reads a map that nearest neighbours have doubled"
+    return "no plain 3×3 convolution in a U-Net's decoder, of this package or of smp, reads a map that nearest neighbours have doubled (in evaluation, without hooks)"
 
 
 @torch.no_grad()
@@ -45,7 +44,7 @@ def apply(network: nn.Module) -> nn.Module:
 
 
 def _sites(network: nn.Module) -> list[Site]:
-    return sites(network, convolutions=is_plain_convolution, upconvolutions=False)
+    return sites(network, upconvolutions=False)
 
 
 def _folded(owner: nn.Module, site: Site) -> nn.Module:
@@ -60,30 +59,19 @@ class FoldedUpsampling(nn.Module):
 
     def __init__(self, convolution: Any, at: int, width: int) -> None:
         super().__init__()
-        kernel = convolution.weight.double()  # (out, in, 3, 3)
         dtype, out = convolution.weight.dtype, convolution.out_channels
-        upsampled = torch.zeros(kernel.shape[1], dtype=torch.bool, device=kernel.device)
-        upsampled[at : at + width] = True
-        alone = bool(upsampled.all())
+        kernel, self.rest = divided(convolution, at, width)
         # On the meta device: else each layer would draw weights, and so move the generator that others draw from.
-        self.up = nn.ConvTranspose2d(width, out, 4, stride=2, padding=1, bias=alone, device="meta")
-        taps = kernel[:, upsampled].transpose(0, 1).flip(-1, -2)
+        self.up = nn.ConvTranspose2d(width, out, 4, stride=2, padding=1, bias=False, device="meta")
+        taps = kernel.transpose(0, 1).flip(-1, -2)
         self.up.weight = nn.Parameter(placed(lambda a, b: taps).to(dtype))
-        self.rest = None
-        bias = convolution.bias if convolution.bias is not None else torch.zeros(out, dtype=dtype)
-        if alone:
-            self.up.bias = nn.Parameter(bias.detach().clone())
-        else:
-            self.rest = nn.Conv2d(kernel.shape[1] - width, out, TAPS, padding=1, device="meta")
-            self.rest.weight = nn.Parameter(kernel[:, ~upsampled].to(dtype))
-            self.rest.bias = nn.Parameter(bias.detach().clone())
+        if convolution.bias is not None:
+            last = self.up if self.rest is None else self.rest
+            last.bias = nn.Parameter(convolution.bias.detach().clone())
 
     def forward(self, below: Tensor, rest: Tensor | None = None, size: Any = None) -> Tensor:
         out: Tensor = self.up(below)
         wanted = size if rest is None else rest.shape[-2:]
-        if wanted is not None and tuple(wanted) != tuple(out.shape[-2:]):
-            raise Unsupported(
-                f"fold_upsampling cannot take maps of {tuple(out.shape[-2:])} pixels where {tuple(wanted)} are asked "
-                "for: these are no doubles of each other; leave the rewrite out."
-            )
+        if wanted is not None:
+            refuse_unfit("fold_upsampling", out.shape[-2:], wanted)
         return out if self.rest is None else out + self.rest(rest)
