@@ -1,4 +1,4 @@
-"""The proofs' trials are kept: a proof that was ended goes on, and one of other code begins anew. A real network has some."""
+"""The proofs' trials are kept: a proof that was ended goes on, and one of other code begins anew."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
-from unetbench.measuring.preset import Turns
+from unetbench.measuring.preparing import Preparing
+from unetbench.measuring.reference import name
+from unetbench.measuring.worker import Turns
+from unetbench.photos import default_photos, digest
 from unetbench.verdicts import Pair
 
 SELFTEST = Path(__file__).parents[1] / "benchmarks" / "selftest"
@@ -62,14 +66,19 @@ def test_trials_of_other_code_do_not_count(kept: ModuleType, monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("kept")
-def test_a_real_network_on_two_sizes_takes_turns_in_one_block(
+def test_each_size_of_a_real_network_has_its_own_reference(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(SELFTEST))  # for the workers
-    few = Turns(runs=1, at_least=1, at_most=1, first_warmups=1, first_warmup_ns=0)
-    proof = import_module("real_network")
-    tries = proof.Tries("test_resnet", "torch_eager/fp32", tmp_path, size_px=(64, 64), turns=few)
-    turned: dict[object, dict[int, object]] = {case: {} for case in tries.cases}
-    tries.block(turned, 1, seed=0)
-    assert [case.width_px for case in tries.cases] == [64, 96]
-    assert [[len(turns) for turns in each.values()] for each in turned.values()] == [[1], [1]]  # type: ignore[arg-type]
+    """Both cases of a block share a folder, in which each worker looks for its own."""
+    proof, worker = import_module("real_network"), import_module("sized_worker")
+    monkeypatch.setattr(Preparing, "_ask", lambda *_, **__: None)  # what it would make is not looked at
+    monkeypatch.setattr(Preparing, "artifact", lambda *_: None)
+    loaded: list[str] = []
+    monkeypatch.setattr(Turns, "load", lambda _, case, folder, artifact: loaded.append(folder))
+    tries = proof.Tries("test_resnet", "torch_eager/fp32", tmp_path)
+    turns = object.__new__(worker.SizedTurns)
+    for case in tries.cases:
+        turns.load(msgspec.to_builtins(case), str(tmp_path), None)
+    made = [tmp_path / name(case, images=digest(default_photos()), checked_inputs=1) for case in tries.cases]
+    assert [Path(folder).readlink() for folder in loaded] == made
+    assert len(set(made)) == 2

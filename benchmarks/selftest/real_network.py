@@ -25,30 +25,26 @@ from unetbench.measuring.canary import Canary
 from unetbench.measuring.launch import ProcessWorker
 from unetbench.measuring.paired import PairedBlock
 from unetbench.measuring.preparing import Preparing
-from unetbench.measuring.preset import STANDARD, Turns
+from unetbench.measuring.preset import STANDARD
 from unetbench.records import Case, Measurement, Network, Recipe, Turn
 from unetbench.samples import together
 from unetbench.verdicts import LOOKS, Pair, pair
 
 _MINUTES = 10.0  # of one try
-_HEIGHT_PX, _WIDTH_PX, _MORE_PX = 256, 1024, 32  # multiples of 32: 3.1 % more pixels, nothing is padded
+_HEIGHT_PX, _WIDTH_PX, _WIDER_PX = 256, 1024, 1056  # multiples of 32: 3.1 % more pixels, nothing is padded
 _Turned = Mapping[Case, dict[int, tuple[Turn, ...]]]
 
 
 class Tries:
     """A network on two sizes, prepared once; each try makes blocks of its own."""
 
-    def __init__(
-        self, network: str, recipe: str, folder: Path, *, size_px: tuple[int, int] = (_HEIGHT_PX, _WIDTH_PX),
-        turns: Turns = STANDARD.turns,
-    ) -> None:  # fmt: skip
-        self._folder, self._turns = folder, turns
-        height_px, width_px = size_px
+    def __init__(self, network: str, recipe: str, folder: Path) -> None:
+        self._folder = folder
         plain = Case(
-            network=Network(network), recipe=Recipe.parse(recipe), height_px=height_px, width_px=width_px,
+            network=Network(network), recipe=Recipe.parse(recipe), height_px=_HEIGHT_PX, width_px=_WIDTH_PX,
             threads=machine.granted_cores(),
         )  # fmt: skip
-        self.cases = (plain, replace(plain, width_px=width_px + _MORE_PX))
+        self.cases = (plain, replace(plain, width_px=_WIDER_PX))
         self._canary = Canary(plain.threads)
         preparing = Preparing(
             work=folder, cache=artifacts.cache_folder(), images=photos.default_photos(), checked_inputs=1,
@@ -65,7 +61,7 @@ class Tries:
         began = time.monotonic()
         said = Pair()
         for number in range(1, LOOKS[-1][0] + 1):
-            self.block(turned, number, seed)
+            self._block(turned, number, seed)
             if number in dict(LOOKS):
                 said = pair(*together(turned).values())
             spent = (time.monotonic() - began) / 60
@@ -73,12 +69,11 @@ class Tries:
                 break
         return Trial.told(of, seed, said, blocks=number, minutes=spent)
 
-    def block(self, turned: _Turned, number: int, seed: int) -> None:
-        """Add the turns of one block. Raises: RuntimeError where a case has none."""
+    def _block(self, turned: _Turned, number: int, seed: int) -> None:
         _, outcomes = PairedBlock(
             cases=self.cases, group="3 % more work", number=number, seed=seed * 1000 + number,
             folder=self._folder, artifacts=self._artifacts,
-            start_worker=lambda case: self._start(case, None), canary=self._canary, turns=self._turns,
+            start_worker=lambda case: self._start(case, None), canary=self._canary, turns=STANDARD.turns,
             earlier={case: [turn for turns in turned[case].values() for turn in turns] for case in self.cases},
             on_phase=lambda _: None, on_tick=lambda: None,
         ).run()  # fmt: skip

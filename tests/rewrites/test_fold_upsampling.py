@@ -79,12 +79,15 @@ def test_networks_keep_their_function_at_every_size(text: str) -> None:
     assert (report.offered, report.remaining) == (NETWORKS[text], 0)
     assert report.flop_before is not None and report.flop_after is not None
     assert report.flop_after < 0.9 * report.flop_before
-    again = pickle.loads(pickle.dumps(folded))
-    for height, columns in ((64, 64), (96, 160)):
-        images = torch.randn(2, 3, height, columns, dtype=torch.float64)
-        expected = model(images)
-        assert error(expected, folded(images)) <= FP64
-        assert torch.equal(again(images), folded(images))
+    for height, columns in ((64, 64), (32, 96)):
+        images = torch.randn(1, 3, height, columns, dtype=torch.float64)
+        assert error(model(images), folded(images)) <= FP64
+
+
+def test_what_is_folded_can_be_pickled() -> None:
+    folded = rewrite(Network.parse("test_resnet/unet_plusplus").build(), "fold_upsampling")
+    images = torch.randn(1, 3, 64, 64)
+    assert torch.equal(pickle.loads(pickle.dumps(folded))(images), folded(images))
 
 
 def test_batch_norms_fold_before_and_all_folds_go_together() -> None:
