@@ -71,6 +71,15 @@ def test_the_parts_have_all_the_networks_operations(names: tuple[str, ...]) -> N
     assert sum(each.product_bytes for each in counts) == whole.product_bytes
 
 
+def test_a_decoder_that_was_traced_whole_is_cut_too() -> None:
+    model: Any = rewrite(Network("test_resnet", decoder="unet_plusplus").build(), "fold_upsampling")
+    sections = cut(model, [(IMAGE,)])
+    counts = [_ghost.counts(each.module, *(a.shape for a in each.inputs[0])) for each in sections]
+    assert sum(each.flop for each in counts) == _ghost.counts(model, IMAGE.shape).flop
+    with torch.inference_mode():
+        assert np.allclose(_run(sections[-1])[0], model(torch.from_numpy(IMAGE)), atol=1e-5)
+
+
 def test_the_network_stays_as_it_is() -> None:
     model = _model()
     before = {name: type(module) for name, module in model.named_modules()}

@@ -90,9 +90,9 @@ def hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-def links(model: nn.Module) -> list[tuple[str, str]]:
-    """Return (producer, consumer) by name: convolutions, products and batch norms whose only input is the
-    other's output, which nothing else takes. Modules that run more than once are in no pair."""
+def links(model: nn.Module, *also: type[nn.Module]) -> list[tuple[str, str]]:
+    """Return (producer, consumer) by name: convolutions, products, batch norms and modules of what kinds are asked for
+    `also`, whose only input is the other's output, which nothing else takes. Modules that run more than once are in no pair."""
     shape = example_shape(model)
     if shape is None:
         return []
@@ -100,7 +100,7 @@ def links(model: nn.Module) -> list[tuple[str, str]]:
     seen = _Seen()
     handles = []
     for name, module in ghost.named_modules():
-        if isinstance(module, _LINEAR):
+        if isinstance(module, (*_LINEAR, *also)):
             handles.append(
                 module.register_forward_pre_hook(lambda _, given, name=name: seen.took(name, given))
             )

@@ -1,7 +1,8 @@
 """Fold the 1×1 head into the linear layer before it: the full-resolution map between them disappears.
 
 With Up the last up-convolution, head(Up(x)) is one up-convolution with W = W_head · W_up and
-b = b_head + W_head · b_up. Where anything stands between the two there is nothing to fold.
+b = b_head + W_head · b_up. An upsampling between a convolution and the head works on each channel alone, with weights
+that add up to one: the head goes before it, constants too. Where anything else stands between there is nothing to fold.
 Source: own; the seed is the structural re-parametrisation of RepVGG (Ding et al. 2021, arXiv 2101.03697).
 """
 
@@ -19,7 +20,7 @@ _HEAD = "head"
 
 
 def offered(network: nn.Module) -> int:
-    """Return 1 where the head's only input is a convolution's or up-convolution's output, else 0."""
+    """Return 1 where the head's only input is a convolution's or up-convolution's output, upsampled or not, else 0."""
     return int(_layer_before(network) is not None)
 
 
@@ -33,10 +34,11 @@ def why_none(network: nn.Module) -> str:
 
 @torch.no_grad()
 def apply(network: nn.Module) -> nn.Module:
-    """Put the product in the head's place and nothing where the layer before it was."""
-    name = _layer_before(network)
-    if name is None:
+    """Put the product in the head's place, before the upsampling that stood there, and nothing where those were."""
+    found = _layer_before(network)
+    if found is None:
         return network
+    name, upsampling = found
     before: Any = network.get_submodule(name)
     head: Any = network.get_submodule(_HEAD)
     matrix = head.weight[:, :, 0, 0].double()  # (classes, width)
@@ -59,21 +61,28 @@ def apply(network: nn.Module) -> nn.Module:
     folded.weight = nn.Parameter(weight.to(before.weight.dtype))
     folded.bias = nn.Parameter(bias.to(before.weight.dtype))
     network.set_submodule(name, nn.Identity())
-    network.set_submodule(_HEAD, folded.eval())
+    if upsampling is None:
+        network.set_submodule(_HEAD, folded.eval())
+    else:
+        raised = network.get_submodule(upsampling)
+        network.set_submodule(upsampling, nn.Identity())
+        network.set_submodule(_HEAD, nn.Sequential(folded, raised).eval())
     return network
 
 
-def _layer_before(network: nn.Module) -> str | None:
+def _layer_before(network: nn.Module) -> tuple[str, str | None] | None:
+    """The layer before the head, and the upsampling that stands between them, if one does."""
     head = getattr(network, _HEAD, None)
-    if type(head) is not nn.Conv2d or not _pointwise(head):
+    if type(head) is not nn.Conv2d or not _pointwise(head) or hooked(head):
         return None
-    for producer, consumer in links(network):
-        before = network.get_submodule(producer)
-        if consumer != _HEAD or hooked(before) or hooked(head):
-            continue
-        if type(before) in (nn.Conv2d, nn.ConvTranspose2d) and _plain(before):
-            return producer
-    return None
+    producers = {consumer: producer for producer, consumer in links(network, nn.Upsample)}
+    name, upsampling = producers.get(_HEAD), None
+    if name is not None and type(raised := network.get_submodule(name)) is nn.Upsample and not hooked(raised):
+        name, upsampling = producers.get(name), name
+    if name is None or hooked(before := network.get_submodule(name)):
+        return None
+    linear = type(before) in (nn.Conv2d, nn.ConvTranspose2d) and _plain(before)
+    return (name, upsampling) if linear else None
 
 
 def _pointwise(head: nn.Conv2d) -> bool:
