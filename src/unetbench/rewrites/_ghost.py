@@ -96,11 +96,12 @@ def links(model: nn.Module, *also: type[nn.Module]) -> list[tuple[str, str]]:
     shape = example_shape(model)
     if shape is None:
         return []
+    kinds: tuple[type[nn.Module], ...] = (*_LINEAR, *also)
     ghost = ghost_of(model)
     seen = _Seen()
     handles = []
     for name, module in ghost.named_modules():
-        if isinstance(module, (*_LINEAR, *also)):
+        if isinstance(module, kinds):
             handles.append(
                 module.register_forward_pre_hook(lambda _, given, name=name: seen.took(name, given))
             )
