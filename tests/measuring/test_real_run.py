@@ -122,8 +122,6 @@ def test_compile_and_reparameterize_for_real(tmp_path: Path) -> None:
             suite,
             "--encoder",
             "test_byobnet",
-            "--decoder",
-            "segformer",  # the fewest kernels
             "--recipe",
             "torch_compile/fp32+reparameterize",
             "--size",
