@@ -54,7 +54,10 @@ def rewrite(model: nn.Module, *names: str, shape: tuple[int, ...] | None = None)
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    """Raises: Unsupported where the copy would lose what listens, as that of a module that was traced does."""
+    """Return a copy of a network.
+
+    Raises: Unsupported where it would lose what listens, as the copy of a module that was traced does.
+    """
     from unetbench.rewrites._ghost import hooked  # torch is loaded where a network is rewritten, not before
 
     copy = deepcopy(model)
