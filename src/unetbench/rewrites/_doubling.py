@@ -38,6 +38,15 @@ def divided(convolution: Any, at: int, width: int) -> tuple[Tensor, nn.Conv2d | 
     return part, rest
 
 
+def upconvolution(weight: Tensor) -> nn.ConvTranspose2d:
+    """Return an up-convolution of kernel 4, stride 2, padding 1, without bias. Shapes: weight (in, out, 4, 4)."""
+    inputs, outputs = weight.shape[:2]
+    # On the meta device, as above.
+    up = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False, device="meta")
+    up.weight = nn.Parameter(weight)
+    return up
+
+
 def refuse_unfit(name: str, made: Sequence[int], wanted: Sequence[int]) -> None:
     """Raise Unsupported where a doubled map has not the size that is wanted. Units: pixels, (height, width)."""
     if tuple(made) != tuple(wanted):

@@ -21,6 +21,8 @@ _DOUBLE = (2, 2.0, (2, 2), (2.0, 2.0))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
+    """A convolution in a trace, and what stands before it."""
+
     convolution: fx.Node
     below: fx.Node  # what is upsampled
     rest: list[fx.Node]  # what stands beside it
@@ -35,9 +37,8 @@ class _Tracer(fx.Tracer):
     trace that asks is given up.
     """
 
-    def __init__(
-        self, sought: Iterable[nn.Module] = (), *, compares: bool = False
-    ) -> None:  # unpickling gives none
+    # Unpickling a traced module makes one without arguments.
+    def __init__(self, sought: Iterable[nn.Module] = (), *, compares: bool = False) -> None:
         super().__init__()
         self._sought, self._compares = set(sought), compares
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unetbench.rewrites._doubling import TAPS, divided, placed, refuse_unfit
+from unetbench.rewrites._doubling import TAPS, divided, placed, refuse_unfit, upconvolution
 from unetbench.rewrites._followed import Site
 from unetbench.rewrites._upsampled import fold, sites
 
@@ -63,9 +63,7 @@ class FoldedUpconvolution(nn.Module):
         super().__init__()
         dtype, out, middle = convolution.weight.dtype, convolution.out_channels, up.out_channels
         kernel, self.rest = divided(convolution, at, middle)
-        # On the meta device: else each layer would draw weights, and so move the generator that others draw from.
-        self.up = nn.ConvTranspose2d(up.in_channels, out, 4, stride=2, padding=1, bias=False, device="meta")
-        self.up.weight = nn.Parameter(_product(up.weight.double(), kernel).to(dtype))
+        self.up = upconvolution(_product(up.weight.double(), kernel).to(dtype))
         bias = kernel.new_zeros(out) if convolution.bias is None else convolution.bias.double()
         self.bias = nn.Parameter(bias.reshape(1, -1, 1, 1).to(dtype))
         through = kernel.new_zeros(middle) if up.bias is None else up.bias.double()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unetbench.rewrites._doubling import divided, placed, refuse_unfit
+from unetbench.rewrites._doubling import divided, placed, refuse_unfit, upconvolution
 from unetbench.rewrites._followed import Site
 from unetbench.rewrites._upsampled import fold, sites
 
@@ -59,12 +59,9 @@ class FoldedUpsampling(nn.Module):
 
     def __init__(self, convolution: Any, at: int, width: int) -> None:
         super().__init__()
-        dtype, out = convolution.weight.dtype, convolution.out_channels
         kernel, self.rest = divided(convolution, at, width)
-        # On the meta device: else each layer would draw weights, and so move the generator that others draw from.
-        self.up = nn.ConvTranspose2d(width, out, 4, stride=2, padding=1, bias=False, device="meta")
         taps = kernel.transpose(0, 1).flip(-1, -2)
-        self.up.weight = nn.Parameter(placed(lambda a, b: taps).to(dtype))
+        self.up = upconvolution(placed(lambda a, b: taps).to(convolution.weight.dtype))
         if convolution.bias is not None:
             last = self.up if self.rest is None else self.rest
             last.bias = nn.Parameter(convolution.bias.detach().clone())
