@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import signal
 import subprocess
@@ -19,13 +20,19 @@ from unetbench.measuring.worker import Turns, main
 
 
 def zoo_worker(
-    scratch: Path, *, limit_s: float, memory_bytes: int, environment: Mapping[str, str] | None = None
+    scratch: Path,
+    *,
+    limit_s: float,
+    memory_bytes: int,
+    environment: Mapping[str, str] | None = None,
+    ends_at: float = math.inf,
 ) -> ProcessWorker:
     """Start such a process, as the parent starts workers."""
     return ProcessWorker(
         threads=1,
         memory_bytes=memory_bytes,
         limit_s=limit_s,
+        ends_at=ends_at,
         scratch=scratch,
         online=False,
         environment=environment or {},

@@ -45,6 +45,14 @@ class WorkerLost(UnetbenchError):
         self.log = ""  # the end of what the process printed, where nobody else can ask it
 
 
+class TimeUp(UnetbenchError):
+    """The time of the whole run ended with a worker at work: no finding about its case."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(f"the run's time was up while {stage}")
+        self.stage = stage
+
+
 def one_line(error: Exception, characters: int = 160) -> str:
     """Return an error as one line that can be printed: our own words, or another package's kind and first words."""
     text = "".join(filter(str.isprintable, " ".join(str(error).split())))[:characters].rstrip(".")

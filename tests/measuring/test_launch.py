@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.zoo_worker import zoo_worker
-from unetbench.errors import WorkerLost
+from unetbench.errors import TimeUp, WorkerLost
 from unetbench.measuring.launch import ProcessWorker
 
 LIMIT_S = 20.0
@@ -121,6 +121,18 @@ def test_a_hang_is_a_timeout_soon_after_the_limit(tmp_path: Path, deaf: bool) ->
     finally:
         worker.end()
     assert time.monotonic() - start < 1.5 + 5.0
+
+
+def test_when_the_time_of_the_run_is_up_nobody_waits_and_no_case_is_blamed(tmp_path: Path) -> None:
+    start = time.monotonic()
+    worker = zoo_worker(tmp_path, limit_s=LIMIT_S, memory_bytes=MEMORY, ends_at=start + 1.5)
+    try:
+        with pytest.raises(TimeUp, match="while hang"):
+            worker.ask("hang", on_phase=lambda _: None, deaf=True)
+    finally:
+        worker.end()
+    assert time.monotonic() - start < 1.5 + 5.0
+    assert not list(tmp_path.iterdir())
 
 
 def test_much_output_neither_blocks_nor_fills_the_disk(worker: ProcessWorker) -> None:

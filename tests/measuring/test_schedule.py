@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes import FakeWorker
-from unetbench.errors import StoreError
+from unetbench.errors import StoreError, TimeUp
 from unetbench.machine import machine
-from unetbench.measuring import artifacts, reference
+from unetbench.measuring import artifacts, reference, session
 from unetbench.measuring.preset import QUICK, STANDARD, TUNE, Preset
 from unetbench.measuring.race import group_key
 from unetbench.measuring.schedule import Sweep
@@ -56,6 +57,9 @@ class Watcher:
     def after(self, what: str, left_s: float) -> None:
         self.told.append(what)
         self.left_s.append(left_s)
+
+    def close(self) -> None:
+        self.told.append("closed")
 
     def block(self, results: Sequence[Result], number: int, left_s: float) -> None:
         self.told.append(f"block {number}")
@@ -486,6 +490,85 @@ def test_a_budget_ends_the_part_alone_too(tmp_path: Path, folder_ready: None) ->
     results = _race(tmp_path, lambda case: FakeWorker(), deadline=30.0)
     assert 0 < len(results) < len(CASES)
     assert all(not result.blocks for result in results)
+
+
+def _up(do: str, at: str, stage: str = "measuring") -> None:
+    if do == at:
+        raise TimeUp(stage)
+
+
+def test_what_is_in_hand_when_the_budget_is_over_is_no_finding(
+    tmp_path: Path, folder_ready: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole session, whose second case is still at work when nobody may wait any longer."""
+    ends: list[float] = []
+    cut: list[FakeWorker] = []
+
+    def starter(scratch: Path, limit_s: float, ends_at: float) -> Callable[..., FakeWorker]:
+        ends.append(ends_at)
+
+        def start(case: Case, limit: float | None = None) -> FakeWorker:
+            if case == CASES[0]:
+                return FakeWorker()
+            cut.append(FakeWorker(on_ask=lambda do, _: _up(do, "run")))
+            return cut[-1]
+
+        return start
+
+    monkeypatch.setattr(session, "worker_starter", starter)
+    path = tmp_path / "results.sqlite"
+    plan = session.Plan(cases=CASES[:3], store=path, preset=STANDARD, command=["run"], budget_s=600.0)
+    watcher = Watcher(path)
+    began = time.monotonic()
+    results = session.run(plan, lambda cases, known, finding: watcher)
+    assert [result.case for result in results] == [CASES[0]]
+    assert results[0].failure is None
+    assert [worker.ended for worker in cut] == [True]
+    assert watcher.told[-1] == "closed"
+    assert 630.0 <= ends[0] - began < 640.0, "a little grace"
+    with reading(path) as store:
+        assert store.interruptions(1) == {}, "nothing crashed"
+
+
+def test_a_case_that_hangs_through_a_whole_budget_is_a_row_so_that_others_have_the_next(
+    tmp_path: Path, folder_ready: None
+) -> None:
+    path = tmp_path / "results.sqlite"
+    with writing(path) as store:
+        opened = _session(store, fresh=False)
+
+        def run(hangs: tuple[Case, ...]) -> tuple[Result, ...]:
+            def start(case: Case) -> FakeWorker:
+                return FakeWorker(on_ask=lambda do, _: _up(do, "run") if case in hangs else None)
+
+            sweep = _made(store, opened, start, CASES[:2], QUICK, Watcher(path), iter(range(10_000)))
+            with suppress(TimeUp):
+                sweep.run()
+            return store.results(opened.identifier)
+
+        (hung,) = run(CASES[:2])
+        assert hung.failure is not None
+        assert (hung.case, hung.failure.kind) == (CASES[0], "timeout")
+        assert "the whole budget" in hung.failure.message
+        assert [result.failure is None for result in run(())] == [False, True]
+
+
+def test_a_block_that_the_budget_cuts_is_not_stored(tmp_path: Path, folder_ready: None) -> None:
+    workers: list[FakeWorker] = []
+
+    def start(case: Case) -> FakeWorker:
+        # Two alone, then two blocks whole.
+        workers.append(
+            FakeWorker(on_ask=lambda do, _: _up(do, "turn")) if len(workers) == 6 else FakeWorker()
+        )
+        return workers[-1]
+
+    with pytest.raises(TimeUp):
+        _race(tmp_path, start, cases=CASES[:2])
+    with reading(tmp_path / "results.sqlite") as store:
+        assert len(store.blocks(1)) == 4, "of two networks"
+        assert all(result.failure is None for result in store.results(1))
+    assert all(worker.ended for worker in workers)
 
 
 def test_a_block_of_slow_runs_may_take_longer_than_a_process_alone(

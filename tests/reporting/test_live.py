@@ -125,6 +125,22 @@ def test_plain_lines_tell_a_failure_with_its_reason_and_the_time_left() -> None:
     ]
 
 
+def test_what_is_amiss_with_a_case_is_told_with_its_first_block_alone() -> None:
+    lines: list[str] = []
+    view = PlainLines(CASES, (), lines.append, "")
+    failed = Result(case=CASES[0], session=1, failure=FAILURE)
+    for number in (1, 2):
+        view.block([failed, _measured(CASES[0])], number, 60.0)
+    other = next(of for of in CASES if of.network.name != CASES[0].network.name)
+    view.block([Result(case=other, session=1, failure=FAILURE)], 1, 60.0)
+    what = f"{CASES[0].recipe}: timeout (run: no answer within 900 s)"
+    assert lines == [
+        f"block 1 of {CASES[0].network.name}: {what} (at most 60 s left)",
+        f"block 2 of {CASES[0].network.name}: done (at most 60 s left)",
+        f"block 1 of {other.network.name}: {what} (at most 60 s left)",
+    ]
+
+
 def test_the_view_leaves_the_terminal_as_it_was() -> None:
     console = _console()
     view = LiveView(CASES, [], console, "")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import shutil
@@ -22,7 +23,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from unetbench.errors import FailureKind, WorkerLost
+from unetbench.errors import FailureKind, TimeUp, WorkerLost
 from unetbench.measuring import denormals, processes
 
 _TAIL_BYTES = 4096  # of what the worker printed, kept in the store
@@ -46,7 +47,8 @@ class Worker(Protocol):
     ) -> dict[str, Any]:
         """Send one turn and wait for its answer.
 
-        Raises: WorkerLost where the process ends, reports a failure or passes its time limit.
+        Raises: WorkerLost where the process ends, reports a failure or passes its time limit; TimeUp where the
+        time of the whole run is over.
         """
 
     def tell(self, do: str, **arguments: Any) -> None:
@@ -80,7 +82,10 @@ class Worker(Protocol):
 
 
 class ProcessWorker:
-    """A fresh process in a session of its own; `limit_s` is the time that it may take to answer, in all."""
+    """A fresh process in a session of its own; `limit_s` is the time that it may take to answer, in all.
+
+    `ends_at`, by the monotonic clock, is when nobody waits any longer, whatever it is at.
+    """
 
     def __init__(
         self,
@@ -88,6 +93,7 @@ class ProcessWorker:
         threads: int,
         memory_bytes: int,
         limit_s: float,
+        ends_at: float = math.inf,
         scratch: Path,
         online: bool,
         environment: Mapping[str, str] = MappingProxyType({}),  # more of it, as the options of a runtime ask
@@ -95,6 +101,7 @@ class ProcessWorker:
     ) -> None:
         self._scratch = Path(mkdtemp(prefix="worker-", dir=scratch))
         self._left_s = self._limit_s = limit_s
+        self._ends_at = ends_at
         self._stage = "starting"
         self._replies = b""
         self._log = b""
@@ -204,7 +211,11 @@ class ProcessWorker:
                     self._stage, "timeout", f"no answer within {self._limit_s:.0f} s: the process was ended"
                 )
             waiting_since = time.monotonic()
-            ready = self._selector.select(min(self._left_s, _TICK_S) if on_tick else self._left_s)
+            longest_s = min(self._left_s, self._ends_at - waiting_since)
+            if longest_s <= 0:
+                self._kill_group()
+                raise TimeUp(self._stage)
+            ready = self._selector.select(min(longest_s, _TICK_S) if on_tick else longest_s)
             self._left_s -= time.monotonic() - waiting_since
             for key, _ in ready:
                 self._take(key.fd)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from unetbench import levels, quiet
-from unetbench.errors import WorkerLost
+from unetbench.errors import TimeUp, WorkerLost
 from unetbench.keys import digest
 from unetbench.measuring import halving
 from unetbench.measuring.block import measure
@@ -29,6 +29,7 @@ from unetbench.store import Store
 _EXPECTED_S = {"torch_eager": 12.0, "torch_compile": 40.0}
 _EXPECTED_OTHER_S = 30.0
 _LIMIT_FACTOR, _LEAST_LIMIT_S = 10.0, 60.0  # of a block's worker, over what the block is expected to take
+_TIME_UP = "no answer within the whole budget: the process was ended; --fresh with more time tries again"
 _POISON = 2  # runs that ended without a word, as by a crash of the machine, with the same case in hand
 
 
@@ -94,6 +95,7 @@ class Sweep:
         """Measure every case that has no result yet, in order; each is stored before it is reported.
 
         Return whether there was time for all.
+        Raises: TimeUp where the time ended with a case in hand that had begun late: the same command begins with it.
         """
         results = {result.key: result for result in self.store.results(self.session.identifier)}
         waiting = [case for case in self.cases if not has_result(results.get(case.key()))]
@@ -105,7 +107,7 @@ class Sweep:
             start = self.clock()
             earlier = results.get(case.key())
             with self.store.in_hand(self.session.identifier, [case.key()]):
-                result = self._run_case(case, block=-len(earlier.alone) if earlier else 0)
+                result = self._run_case(case, block=-len(earlier.alone) if earlier else 0, begins=not index)
             self._spent_s.setdefault(_kind(case), []).append(self.clock() - start)
             done += 1
             self.observer.finished(result, done, sum(map(self.expected_s, waiting[index + 1 :])))
@@ -254,7 +256,7 @@ class Sweep:
         spent = self._spent_s.get(_kind(case))
         return sum(spent) / len(spent) if spent else expected_s(case)
 
-    def _run_case(self, case: Case, *, block: int) -> Result:
+    def _run_case(self, case: Case, *, block: int, begins: bool) -> Result:
         outcome: Measurement | Failure
         log = ""
         try:
@@ -263,20 +265,20 @@ class Sweep:
             worker = self.start_worker(case, None)
             try:
                 outcome = measure(
-                    worker,
-                    case,
-                    folder,
-                    artifact,
-                    self.preset,
-                    on_phase=self.observer.phase,
-                    on_tick=self.observer.tick,
-                )
+                    worker, case, folder, artifact, self.preset,
+                    on_phase=self.observer.phase, on_tick=self.observer.tick,
+                )  # fmt: skip
             finally:
                 worker.end()
                 log = worker.log_tail()
         except WorkerLost as lost:
             refuse_full_disk(lost.message)
             outcome, log = _failure(lost), log or lost.log
+        except TimeUp as up:
+            if not begins:
+                raise
+            # It had all the time that there was, and would have it again.
+            outcome = Failure(stage=up.stage, kind="timeout", message=_TIME_UP)
         session = self.session.identifier
         self.store.append(session, case, outcome, block=block, log_tail=log)
         if isinstance(outcome, Failure):

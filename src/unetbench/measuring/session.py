@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unetbench import machine, parts, photos
-from unetbench.errors import BadInput, WorkerLost
+from unetbench.errors import BadInput, TimeUp, WorkerLost
 from unetbench.keys import digest
 from unetbench.measuring import artifacts, breakdown, halving
 from unetbench.measuring.launch import ProcessWorker
@@ -23,6 +24,8 @@ from unetbench.store import Store, writing
 from unetbench.store_file import WORK
 
 _PROBE_LIMIT_S = 120.0
+# What is in hand when a budget ends may go on for so long: expected times are not exact, and work would be lost.
+_GRACE, _LEAST_GRACE_S = 0.05, 30.0
 
 StartWorker = Callable[..., ProcessWorker]  # (case or None, limit=None)
 
@@ -39,7 +42,8 @@ class Plan:
     fresh: bool = False
     force: bool = False
     limit_s: float | None = None  # per case; the preset's where None
-    budget_s: float | None = None  # for everything; a table cut short is still true
+    # For everything, and a little more for what is in hand; a table cut short is still true.
+    budget_s: float | None = None
     halving: bool = False  # a search: slow recipes leave early, only the fastest have all blocks
     keeps_work: bool = False  # weights and answers stay when all is done: more of the same networks follows
     breakdown: bool = False  # then the machine's limits, and where the time of the fastest goes
@@ -70,7 +74,7 @@ def run(
             fresh=plan.fresh,
         )
         preset = replace(plan.preset, case_limit_s=plan.limit_s or plan.preset.case_limit_s)
-        start = worker_starter(work, preset.case_limit_s)
+        start = worker_starter(work, preset.case_limit_s, _ends_at(began, plan.budget_s))
         cases, finding = _runnable(plan, store, session.identifier, start)
         known = {result.key: result for result in store.results(session.identifier)}
         done = [known[case.key()] for case in cases if has_result(known.get(case.key()))]
@@ -95,12 +99,20 @@ def run(
                 sweep.cases = _contenders(store, session.identifier, cases)
             settled = settled and (not (plan.preset.looks and sweep.cases) or _race(sweep, deadline))
             settled = settled and (not plan.breakdown or breakdown.measure(sweep, deadline))
+        except TimeUp:
+            settled = False
         finally:
             watcher.close()
         if settled and not plan.keeps_work:
             forget_work(plan.store)
         wanted = {case.key() for case in (*plan.cases, *cases)}
         return tuple(result for result in store.results(session.identifier) if result.key in wanted)
+
+
+def _ends_at(began: float, budget_s: float | None) -> float:
+    if budget_s is None:
+        return math.inf
+    return began + budget_s + max(_LEAST_GRACE_S, _GRACE * budget_s)
 
 
 def _contenders(store: Store, session: int, cases: Sequence[Case]) -> tuple[Case, ...]:
@@ -155,14 +167,17 @@ def _probe(start: StartWorker, case: Case | None) -> dict[str, Any]:
     worker = start(case)
     try:
         return worker.ask("probe", on_phase=lambda _: None)
-    except WorkerLost:
+    except (WorkerLost, TimeUp):
         return {}  # the instruction sets alone then decide
     finally:
         worker.end()
 
 
-def worker_starter(scratch: Path, limit_s: float) -> StartWorker:
-    """Return what starts a worker for a case, contained as all are, its temporary files in `scratch`."""
+def worker_starter(scratch: Path, limit_s: float, ends_at: float = math.inf) -> StartWorker:
+    """Return what starts a worker for a case, contained as all are, its temporary files in `scratch`.
+
+    No worker is waited for beyond `ends_at`, by the monotonic clock.
+    """
     memory_bytes = machine.granted_memory_bytes()
 
     def start(case: Case | None, limit: float | None = None) -> ProcessWorker:
@@ -170,6 +185,7 @@ def worker_starter(scratch: Path, limit_s: float) -> StartWorker:
             threads=case.threads if case else machine.granted_cores(),
             memory_bytes=memory_bytes,
             limit_s=limit or limit_s,
+            ends_at=ends_at,
             scratch=scratch,
             online=case is not None and case.network.weights == "pretrained",
             environment=_asked_for(case) if case else {},

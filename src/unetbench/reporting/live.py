@@ -39,6 +39,7 @@ class PlainLines:
     ) -> None:
         self._total = len(cases)
         self._write = write
+        self._told: set[tuple[str, str]] = set()  # of blocks: what stays so is told once
         if note:
             write(note)
         if known:
@@ -61,9 +62,11 @@ class PlainLines:
 
     def block(self, results: Sequence[Result], number: int, left_s: float) -> None:
         network = results[0].case.network.name
-        lost = [f"{row.recipe}: {row.status} ({row.reason})" for row in rows(results) if row.status != "ok"]
+        amiss = [f"{row.recipe}: {row.status} ({row.reason})" for row in rows(results) if row.status != "ok"]
+        new = [what for what in amiss if (network, what) not in self._told]
+        self._told |= {(network, what) for what in new}
         self._write(
-            f"block {number} of {network}: {'; '.join(lost) or 'done'} (at most {duration(left_s)} left)"
+            f"block {number} of {network}: {'; '.join(new) or 'done'} (at most {duration(left_s)} left)"
         )
 
     def after(self, what: str, left_s: float) -> None:
