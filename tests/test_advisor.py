@@ -149,6 +149,29 @@ def test_those_not_told_apart_are_tied(verdict: str, tied: list[str]) -> None:
     assert told_apart(found[0], found[2]) is None  # it had no blocks
 
 
+def test_cases_that_no_block_pairs_are_no_tie() -> None:
+    """Each has its rank, among those that it was measured with."""
+    of_a, of_b = _said("faster", "a", "x"), _said("faster", "b", "y")
+    said = Standings(cases={**of_a.cases, **of_b.cases}, pairs={**of_a.pairs, **of_b.pairs})
+    found = [candidate("a", 10, said=said), candidate("b", 40, said=said)]
+    assert told_apart(*found) is None
+    assert not advice(found, (), same=0.5).tied
+
+
+def test_a_case_that_fails_the_fewest_is_not_the_best_for_each_constraint() -> None:
+    found = [
+        candidate("a", 50, peak_load_mb=200.0, artifact_mb=4.0),
+        candidate("b", 20, peak_load_mb=200.0, artifact_mb=4.0),
+        candidate("c", 9, peak_load_mb=210.0, artifact_mb=6.0),
+    ]
+    told = advice(found, constraints(10.0, 100.0, 5.0), same=0.5)
+    assert [each.alone for each in told.shortfalls] == [True], "no case has so little memory"
+    told = advice([*found, candidate("d", 90, peak_mb=50.0, peak_load_mb=90.0, artifact_mb=9.0)],
+                  constraints(10.0, 100.0, 5.0), same=0.5)  # fmt: skip
+    assert told.shortfalls
+    assert all(each.fewest and not each.alone for each in told.shortfalls)
+
+
 def test_a_time_is_sure_where_its_whole_interval_is_within_the_limit() -> None:
     assert advisor.doubt(candidate("a", 10, high_ms=11.0), 12.0) == ""
     assert "ends at 11 ms" in advisor.doubt(candidate("a", 10, high_ms=11.0), 10.5)

@@ -80,6 +80,31 @@ def test_the_page_of_proofs_is_what_the_proofs_wrote(tmp_path: Path, monkeypatch
     assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
 
 
+def test_what_one_machine_missed_stays_beside_what_another_met(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "selftest"))
+    figures = import_module("figures")
+    (tmp_path / "reliability.md").write_text(f"{figures._BEGIN}\n{figures._END}\n", encoding="utf-8")
+    monkeypatch.setattr(figures, "DOCS", tmp_path)
+    monkeypatch.setattr(figures, "_RESULTS", tmp_path)
+
+    def publish(number: str, machine: str, value: str) -> None:
+        figure = figures.Figure(name="found", value=value, bar="all", met=value == "all")
+        figures.publish(number, "a proof", [figure], machines=[machine])
+
+    publish("2r", "Loud(R) CPU, 2 cores", "none")
+    publish("2r", "Quiet CPU, 2 cores", "some")
+    publish("2r", "Quiet CPU, 2 cores", "all")  # again there: in the place of the figure before
+    publish("10", "Quiet CPU, 2 cores", "all")
+    text = (tmp_path / "reliability.md").read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if line.startswith(("| 2r", "| 10"))] == [
+        "| 2r Loud(R) CPU | found | none | all | **missed** |  |",
+        "| 2r Quiet CPU | found | all | all | met |  |",
+        "| 10 | found | all | all | met |  |",
+    ]
+
+
 def test_the_page_of_networks_shows_what_is_counted() -> None:
     loader = SourceFileLoader("describe_networks", str(ROOT / "scripts" / "describe_networks"))
     spec = spec_from_loader(loader.name, loader)

@@ -109,7 +109,7 @@ def test_race_and_report_bring_a_louder_session_to_the_record(tmp_path: Path) ->
     assert above == pytest.approx((0.0, FAR), abs=0.001)
     told = _report(tmp_path / "a.sqlite")
     assert told.above == {1: above}
-    assert "in memory): all runs count, brought to the record" in " ".join(told.notes())
+    assert "in memory): runs are brought to the record" in " ".join(told.notes())
     (pair,) = told.said.pairs.values()
     assert pair.adjusted
     assert pair.low is not None and pair.high is not None

@@ -108,7 +108,7 @@ def test_threads(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None
     [
         (None, ("avx512_bf16", "amx_bf16")),
         ("AVX512_CORE_AMX", ("avx512_bf16", "amx_bf16")),
-        ("AVX512_CORE_BF16", ("avx512_bf16", "amx_bf16")),
+        ("AVX512_CORE_BF16", ("avx512_bf16",)),
         ("avx2", ()),
         ("AVX512_CORE_VNNI", ()),
     ],
@@ -122,6 +122,29 @@ def test_bf16_needs_instructions_that_torch_may_use(
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", cap)
     assert machine.bf16_instructions() == found
     assert "avx2" in machine.instruction_sets()
+
+
+@pytest.mark.parametrize(
+    ("cap", "found", "multiplies"),
+    [
+        (None, ("avx_vnni", "avx512_vnni", "amx_int8"), True),
+        ("AVX512_CORE_FP16", ("avx_vnni", "avx512_vnni"), True),
+        ("AVX512_CORE_VNNI", ("avx_vnni", "avx512_vnni"), True),
+        ("AVX512_CORE", (), False),
+        ("AVX2_VNNI", ("avx_vnni",), True),
+        ("AVX2", (), False),
+    ],
+)
+def test_sums_of_bytes_saturate_where_torch_may_not_use_what_sums_them(
+    monkeypatch: pytest.MonkeyPatch, cap: str | None, found: tuple[str, ...], multiplies: bool
+) -> None:
+    flags = frozenset({"avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8"})
+    monkeypatch.setattr(machine, "cpu_flags", lambda: flags)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if cap:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", cap)
+    assert tuple(name for name in machine.instruction_sets() if name in machine.INT8_SETS) == found
+    assert machine.multiplies_bytes() is multiplies
 
 
 def test_a_machine_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:

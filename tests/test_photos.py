@@ -25,6 +25,15 @@ def test_there_are_photographs_without_being_given_any() -> None:
     assert all(photos.pixels(path).ndim == 3 for path in found)
 
 
+def test_grey_of_16_bits_is_no_white_image(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "a.png")
+    assert np.array_equal(photos.pixels(tmp_path / "a.png"), np.repeat(grey[..., None], 3, axis=2))
+    Image.fromarray(grey.astype(np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(BadInput, match="no known white"):
+        photos.pixels(tmp_path / "a.tif")
+
+
 def test_crops_are_seeded_and_of_the_size_asked() -> None:
     def cut(seed: int) -> np.ndarray:
         return photos.crops(photos.default_photos(), 4, height_px=70, width_px=50, seed=seed)

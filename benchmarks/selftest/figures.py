@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from unetbench.machine import machine
 from unetbench.reporting.files import write_text
@@ -52,7 +55,8 @@ def publish(
 ) -> None:
     """Print a proof's figures, keep them, and write the page anew from all that are kept.
 
-    machines: where its trials were made; this one where none is named.
+    machines: where its trials were made; this one where none is named. Figures of another machine stay beside them, so
+    that a bar which is missed somewhere is not hidden by one that is met elsewhere.
     """
     record = {
         "number": number,
@@ -66,8 +70,18 @@ def publish(
         print(
             f"{'met   ' if figure.met else 'MISSED'} {figure.name}: {figure.value} ({figure.bar}) {figure.note}"
         )
-    write_text(_RESULTS / f"{number}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write_text(_RESULTS / _file_name(record), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     write_page()
+
+
+def _file_name(record: Mapping[str, Any]) -> str:
+    """The processor is what tells machines apart here: as many cores, and a virtual machine, all of them are."""
+    words = re.findall("[a-z0-9]+", _processor(record).lower().replace("(r)", ""))
+    return "-".join([record["number"], *words]) + ".json"
+
+
+def _processor(record: Mapping[str, Any]) -> str:
+    return str(record["machine"].partition(",")[0])
 
 
 def machine_named() -> str:
@@ -80,13 +94,19 @@ def write_page() -> None:
     """Write the table of docs/reliability.md from the figures that are kept."""
     records = sorted(
         (json.loads(path.read_text(encoding="utf-8")) for path in _RESULTS.glob("*.json")),
-        key=lambda record: (int("".join(filter(str.isdigit, record["number"]))), record["number"]),
+        key=lambda record: (
+            int("".join(filter(str.isdigit, record["number"]))),
+            record["number"],
+            record["machine"],
+        ),
     )
+    machines = Counter(record["number"] for record in records)
     lines = ["| # | figure | reached | asked | | more |", "|---|---|---|---|---|---|"]
     for record in records:
+        where = f" {_processor(record)}" if machines[record["number"]] > 1 else ""
         for figure in record["figures"]:
             cells = (
-                record["number"], figure["name"], figure["value"], figure["bar"],
+                record["number"] + where, figure["name"], figure["value"], figure["bar"],
                 "met" if figure["met"] else "**missed**", figure["note"],
             )  # fmt: skip
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -26,7 +26,7 @@ def advise(options: Namespace, given: Sequence[str], write: Write) -> int:
             "--threads and --images are for what is measured: they go with --budget, such as --budget 15m."
         )
     known = quality.published if options.quality is None else quality.from_csv(options.quality)
-    asked = advice.asked(options.size, options.classes, options.percentile)
+    asked = advice.asked(options.size, options.classes, options.percentile, options.threads)
     limits = (options.max_latency, options.max_memory, options.max_size, options.exact_only, options.encoder)
     stores = options.store or [Path("advised.sqlite")]
     if options.budget is not None:

@@ -72,6 +72,9 @@ class Shortfall:
     constraint: Constraint
     alone: bool  # by itself; else only together with the others
     best: Candidate | None  # None where no case meets the others either
+    fewest: bool = (
+        False  # it is of the case that fails the fewest constraints: another may come nearer to this one
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,9 +161,6 @@ def told_apart(first: Candidate, other: Candidate) -> bool | None:
     """Return whether paired blocks tell the speed of two cases apart; None where they say nothing of both."""
     if first.session != other.session:
         return None
-    standings = [first.said.cases.get(each.row.case) for each in (first, other)]
-    if any(standing is None or standing.best_rank is None for standing in standings):
-        return None
     return first.said.told_apart(first.row.case, other.row.case)
 
 
@@ -216,7 +216,9 @@ def _shortfalls(candidates: Sequence[Candidate], wanted: Sequence[Constraint]) -
     if not found and candidates:  # no constraint is the one too many: told by the case that fails the fewest
         nearest = min(candidates, key=lambda each: sum(not one.met(each) for one in wanted))
         found = [
-            Shortfall(constraint=one, alone=False, best=nearest) for one in wanted if not one.met(nearest)
+            Shortfall(constraint=one, alone=False, best=nearest, fewest=True)
+            for one in wanted
+            if not one.met(nearest)
         ]
     return tuple(found)
 

@@ -59,7 +59,7 @@ def _noise(threads: int) -> Iterator[str]:
     )
     if noise.detectable is None:
         yield (
-            "resolution     too noisy for a verdict by quiet runs within ten minutes: all runs will count, brought to the "
+            "resolution     too noisy for a verdict by quiet runs within ten minutes: louder ones will count too, brought to the "
             "quiet level by their canaries, and tell differences of about 10 % and more"
         )
     else:

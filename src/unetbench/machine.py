@@ -20,12 +20,20 @@ _SETS_THAT_MATTER = (
 )  # fmt: skip
 BF16_SETS = ("avx512_bf16", "amx_bf16", "bf16")  # any of them computes in bf16; else it is emulated
 INT8_SETS = ("avx_vnni", "avx512_vnni", "amx_int8", "i8mm")  # any of them sums products of bytes in 32 bits
-# They cap what torch's kernels use (the second is the old name); the caps below leave no bf16, and
+# They cap what torch's convolutions and products use (the second is the old name): by each cap the sets that are above it.
 # oneDNN ignores other words.
 _ONEDNN_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-_ONEDNN_WITHOUT_BF16 = (
-    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
-)  # fmt: skip
+_AMX = ("amx_bf16", "amx_int8")
+_ABOVE_VNNI = ("avx512_bf16", "avx512_fp16", *_AMX)
+_AVX512 = ("avx512f", "avx512_vnni", *_ABOVE_VNNI)
+_ONEDNN_WITHOUT = {
+    **dict.fromkeys(("SSE41", "AVX", "AVX2"), ("avx_vnni", *_AVX512)),
+    **dict.fromkeys(("AVX2_VNNI", "AVX2_VNNI_2"), _AVX512),
+    "AVX512_CORE": ("avx_vnni", "avx512_vnni", *_ABOVE_VNNI),
+    "AVX512_CORE_VNNI": _ABOVE_VNNI,
+    "AVX512_CORE_BF16": ("avx512_fp16", *_AMX),
+    **dict.fromkeys(("AVX512_CORE_FP16", "AVX10_1_512"), _AMX),
+}
 # Variables of the shell that runtimes, their compilers and allocators read, by how their names begin; those that every
 # worker is given in our words say nothing.
 _READ_BY_RUNTIMES = (
@@ -142,8 +150,8 @@ def instruction_sets() -> tuple[str, ...]:
     """Return the sets that matter and that torch's kernels may use (`ONEDNN_MAX_CPU_ISA` obeyed)."""
     present = tuple(name for name in _SETS_THAT_MATTER if name in cpu_flags())
     cap = next((os.environ[name] for name in _ONEDNN_CAPS if name in os.environ), "")
-    capped = cap.upper() in _ONEDNN_WITHOUT_BF16
-    return tuple(name for name in present if not (capped and name in BF16_SETS))
+    without = _ONEDNN_WITHOUT.get(cap.upper(), ())
+    return tuple(name for name in present if name not in without)
 
 
 def bf16_instructions() -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def pixels(path: Path) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return np.asarray(image.convert("RGB"))
+                return _grey_of_16_bits(image) if image.mode[0] in "IF" else np.asarray(image.convert("RGB"))
     except (
         OSError,
         ValueError,
@@ -90,6 +90,14 @@ def pixels(path: Path) -> NDArray[np.uint8]:
     ) as error:
         reason = str(error).partition("\n")[0]
         raise BadInput(f"image {str(path)!r} cannot be read ({reason}): mend it or take it out.") from error
+
+
+def _grey_of_16_bits(image: Image.Image) -> NDArray[np.uint8]:
+    """Pillow's own conversion cuts off what is beyond 255, which is nearly all."""
+    grey = np.asarray(image)
+    if image.mode == "F" or grey.min() < 0 or grey.max() > np.iinfo(np.uint16).max:
+        raise ValueError("its numbers have no known white: 8 or 16 bits a channel are read")
+    return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def crops(

@@ -268,6 +268,7 @@ def test_a_model_in_training_is_run_as_for_inference(name: str) -> None:
     model = deepcopy(_model()).train()
     session = prepare(model, IMAGES[0], runtime=name, threads=1)
     assert relative_error(expected, _answer(session)) <= EXACT_ERROR
+    assert all(each.training for each in model.modules()), "it goes on training"
 
 
 @runtimes

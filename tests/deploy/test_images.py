@@ -133,6 +133,15 @@ def test_four_channels_are_four_for_a_network_of_four(tmp_path: Path) -> None:
         _read(tmp_path / "a.tif", 3)
 
 
+@pytest.mark.parametrize("extra", [["unassalpha", "unspecified"], ["assocalpha", "unspecified"]])
+def test_transparency_between_the_channels_is_not_taken_for_one(tmp_path: Path, extra: list[str]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", _pixels(*SIZE, 5), photometric="rgb", extrasamples=extra)
+    with pytest.raises(BadInput, match=r"a\.tif.*transparency stands between its channels"):
+        _read(tmp_path / "a.tif", 4)
+    tifffile.imwrite(tmp_path / "b.tif", _pixels(*SIZE, 5), photometric="rgb", extrasamples=extra[::-1])
+    assert np.array_equal(_read(tmp_path / "b.tif", 4), _pixels(*SIZE, 5)[..., :4] / 255)
+
+
 def test_a_stack_has_pages_and_its_thumbnails_are_none(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for number in range(3):

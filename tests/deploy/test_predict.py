@@ -29,6 +29,8 @@ from unetbench.deploy.predict import Order, Summary, predict
 from unetbench.deploy.progress import Lines, observer
 from unetbench.errors import BadInput
 
+PLACE = "WGS 84 / Österreich|".encode()
+
 
 @pytest.fixture(autouse=True)
 def _denormals_are_left_as_they_were() -> Iterator[None]:
@@ -119,12 +121,14 @@ def test_a_stack_gives_a_stack_and_keeps_its_place_on_the_earth(tmp_path: Path) 
     with tifffile.TiffWriter(tmp_path / "stack.tif") as file:
         for crop in crops:
             tags = [(33550, "d", 3, (0.5, 0.5, 0.0), True), (42113, "s", 2, "0", True)]
+            tags.append((34737, "s", len(PLACE), PLACE, True))  # type: ignore[arg-type]
             file.write(crop, photometric="rgb", extratags=tags)
     summary, _, _ = _run(shared().folder, [tmp_path / "stack.tif"], tmp_path / "out")
     assert summary.done == 1
     with tifffile.TiffFile(tmp_path / "out" / "stack.mask.tif") as file:
         assert len(file.pages) == 3
         assert file.pages[0].tags[33550].value == (0.5, 0.5, 0.0)  # type: ignore[union-attr]
+        assert PLACE in (tmp_path / "out" / "stack.mask.tif").read_bytes(), "its name, beyond ASCII"
         assert 42113 not in file.pages[0].tags, "what is no data in the image is a class in the mask"  # type: ignore[union-attr]
         for found, crop in zip(file.pages, crops, strict=True):
             Image.fromarray(crop).save(tmp_path / "one.png")

@@ -34,6 +34,18 @@ def test_alone_the_faster_half_of_each_class_goes_on_with_the_reference() -> Non
     ]  # fmt: skip
 
 
+def test_a_less_exact_form_that_a_more_exact_one_outdoes_is_nobodys_choice() -> None:
+    outdone = [_result("openvino/int8", 126, "approximate"), _result("mnn/fp32", 140, "near")]
+    near = _result("ncnn/fp32", 124, "near")  # one process alone may be wrong by so much
+    everyone = [REFERENCE, *EXACT[:2], *outdone, near]
+    assert _names(halving.contenders(everyone)) == [
+        "torch_eager/fp32", "openvino/fp32", "onnxruntime/fp32", "ncnn/fp32",
+    ]  # fmt: skip
+    results = {each.case: each for each in everyone}
+    left = halving.leaving(_turned(everyone, 1), results)
+    assert _names(left) == ["openvino/int8", "mnn/fp32", "ncnn/fp32"], "paired blocks are surer"
+
+
 def test_a_time_that_others_disturbed_drops_nobody() -> None:
     slow = _result("mnn[winograd=1]/fp32", 900)
     busy = replace(slow, measurements=(replace(slow.alone[-1], waiting_share=0.5),))

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.samples import parity as made
-from unetbench.measuring.parity import compare, fault, relative_error
+from unetbench.measuring.parity import compare, fault, relative_error, unchanged
 from unetbench.records import Parity
 
 EAGER = 1e-6
@@ -224,6 +224,26 @@ def test_another_shape_is_told_before_anything_is_compared() -> None:
     said = fault(reference, reference[..., :1], made(), "fp32")
     assert said is not None
     assert "shape" in said
+
+
+@pytest.mark.parametrize(
+    ("precision", "moved", "same"),
+    [
+        ("fp32", 5e-4, True),
+        ("fp32", 2e-3, False),
+        ("bf16", 5e-3, True),
+        ("bf16", 2e-2, False),
+        ("int8", 5e-3, True),
+    ],
+)
+def test_a_second_run_may_sum_in_another_order_and_no_more(precision: str, moved: float, same: bool) -> None:
+    first = _reference(2).astype(np.float32)
+    second = first.copy()
+    second.flat[7] += moved * np.abs(first).max()
+    assert unchanged(first, second, precision) is same
+    assert unchanged(first, first.copy(), precision)
+    second.flat[7] = np.nan
+    assert not unchanged(first, second, precision)
 
 
 def test_a_vacuous_answer_is_caught_where_the_reference_is_nearly_so() -> None:

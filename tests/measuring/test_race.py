@@ -33,7 +33,7 @@ def _race(race_groups: tuple[Group, ...], alone: dict[Case, Result] | None = Non
     """A race in which nobody has had a block yet."""
     cases = dict.fromkeys(each for group in race_groups for each in group)
     facts: dict[str, Any] = {
-        "groups": race_groups, "preset": STANDARD, "offsets": offsets(race_groups, ()),
+        "groups": race_groups, "preset": STANDARD, "offsets": offsets(race_groups, (), ()),
         "turned": {each: {} for each in cases}, "alone": alone or {each: _result(each) for each in cases},
     }  # fmt: skip
     return Race(**facts | options)
@@ -345,10 +345,15 @@ def test_rigorous_looks_once_and_every_pair_of_a_table_is_stated() -> None:
 
 def test_a_group_keeps_its_numbers_and_another_one_has_others() -> None:
     made = [Block(group=group_key(OTHER), number=8, seed=1, null_turns=(), pss_bytes=None, ready_s=())]
-    found = offsets((OTHER, (EAGER, COMPILED), (EAGER, COMPILED, BF16)), made)
+    found = offsets((OTHER, (EAGER, COMPILED), (EAGER, COMPILED, BF16)), made, ())
     assert found[OTHER] == 0
     assert found[EAGER, COMPILED] == 1000, "its cases beside each other, in no block so far"
     assert found[EAGER, COMPILED, BF16] == 2000, "with a third case beside them they are measured anew"
+
+
+def test_numbers_are_not_used_again_whose_block_a_damaged_store_has_lost() -> None:
+    found = offsets(((EAGER, COMPILED),), (), used=(8, 1003))
+    assert found[EAGER, COMPILED] == 2000
 
 
 def test_short_runs_have_more_turns_since_those_cost_little() -> None:

@@ -76,6 +76,10 @@ def test_valid_and_padded_are_the_same_weights() -> None:
     one, other = (unet_2015.build(classes=2, in_channels=3, padding=p) for p in ("valid", "same"))
     assert _parameters(one) == _parameters(other)
     assert _parameters(one.encoder) == _parameters(other.encoder)
+    assert (one.multiple_px, one.stride_px) == (1, 16), (
+        "it takes any size, and moves by its deepest map alone"
+    )
+    assert other.multiple_px == other.stride_px == 16
 
 
 @pytest.mark.parametrize(
@@ -89,6 +93,8 @@ def test_torchvisions_networks_are_torchvisions(text: str) -> None:
     own = torchvision.models.get_model(text, weights=None, weights_backbone=None, num_classes=5).eval()
     image = torch.randn(1, 3, 65, 70)
     assert torch.equal(model(image), own(image)["out"])
+    deepest = list(model.encoder(image).values())[-1]
+    assert deepest.shape[2:] == (-(-65 // model.stride_px), -(-70 // model.stride_px))
 
 
 def test_torchvision_takes_other_channels() -> None:
@@ -111,6 +117,7 @@ def test_every_architecture_of_smp_takes_any_size(architecture: str) -> None:
             classes=3, in_channels=3, image_size=(70, 90), architecture=architecture, encoder=encoder
         )
         assert model.eval()(torch.empty(1, 3, 70, 90)).shape == (1, 3, 70, 90)
+        assert model.stride_px in (8, 16, 32), "of its deepest map: where tiles may begin"
 
 
 @pytest.mark.parametrize("encoder", ["tu-mobilenetv4_conv_small", "tu-edgenext_small", "mit_b0", "vgg11"])

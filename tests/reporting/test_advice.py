@@ -8,6 +8,7 @@ import pytest
 
 from tests.samples import MS, case, machine, measurement, parity
 from unetbench import quality
+from unetbench import store as stores
 from unetbench.errors import BadInput
 from unetbench.records import Block, Case, Failure, Machine, Network, Recipe, Turn
 from unetbench.reporting import advice
@@ -112,6 +113,38 @@ def test_results_of_this_machine_are_taken_before_any_other(quick: Path, tmp_pat
     assert told[-1].endswith("NOT this machine")
 
 
+def test_what_failed_in_a_later_session_is_no_answer_any_more(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Best: resnet18/unet openvino/int8" in "\n".join(_lines([quick], max_latency_ms=40))
+    later = tmp_path / "later.sqlite"
+    monkeypatch.setattr(stores, "now", lambda: "2999-01-01T00:00:00+00:00")
+    with writing(later) as store:
+        session = store.open_session(HERE, preset="quick", images="x", command=["run"], fresh=True)
+        wrong = Failure(stage="checking", kind="wrong output", message="few pixels agree")
+        store.append(session.identifier, case("resnet18", "openvino/int8"), wrong)
+    for paths in ([quick, later], [later, quick]):
+        assert "resnet18" not in "\n".join(_lines(paths, max_latency_ms=40))
+
+
+def test_results_elsewhere_answer_where_this_machine_has_none_of_that_input(
+    quick: Path, tmp_path: Path
+) -> None:
+    there = _store(tmp_path / "there.sqlite", THERE, (case("resnet34", height_px=640, width_px=640), 5.0))
+    told = _lines([there, quick], advice.asked("640", 1, 50.0))
+    assert any("Best: resnet34/unet" in line for line in told)
+    assert told[-1].endswith("NOT this machine")
+
+
+def test_as_many_threads_as_are_asked_for(quick: Path, tmp_path: Path) -> None:
+    one = _store(tmp_path / "one.sqlite", HERE, (case("resnet18", threads=1), 170.0))
+    told = "\n".join(_lines([quick, one], advice.asked("512", 1, 50.0, 1)))
+    assert "Asked: 512x512, batch 1, 1 class, 1 thread;" in told
+    assert "Best: resnet18/unet torch_eager/fp32, 1 thread\n" in told
+    with pytest.raises(BadInput, match="there are: 512x512, batch 1, 1 class, 2 threads: ask"):
+        advice.measured([quick], advice.asked("512", 1, 50.0, 4), quality.published, HERE)
+
+
 def test_another_input_is_no_answer(quick: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there are: 512x512, batch 1, 1 class: ask for one of these"):
         advice.measured([quick], advice.asked("640", 5, 50.0), quality.published, HERE)
@@ -167,6 +200,12 @@ def test_those_as_good_and_not_told_apart_are_named_as_tied(standard: Path) -> N
     assert any("sure: the whole interval" in line for line in told)
     assert any("ncnn/fp32" in line for line in told)
     assert any("sure: the whole interval of its time ends at 40." in line for line in _lines([standard]))
+
+
+def test_of_what_has_all_its_blocks_no_more_are_promised(standard: Path, quick: Path) -> None:
+    text = "\n".join(_lines([standard], max_latency_ms=40.03))
+    assert "beyond the limit; all its blocks are made: --store NEW.sqlite" in text
+    assert "says about how fast, and no more; --budget 15m measures it further" in "\n".join(_lines([quick]))
 
 
 def test_a_percentile_of_many_runs_has_an_upper_bound(standard: Path) -> None:

@@ -196,6 +196,37 @@ def test_where_one_side_has_blocks_the_speed_up_is_of_processes_alone() -> None:
     assert row.speedup == pytest.approx(2.0)
 
 
+def test_networks_of_other_weights_are_others() -> None:
+    """Their recipes do not compete: the answer of one is not that of the other."""
+    mine = replace(case().network, weights="elsewhere/mine.safetensors")
+    results = [
+        _result(case(), measurement(90.0)),
+        _result(case("resnet18", "openvino/fp32"), measurement(40.0)),
+    ]
+    results += [
+        Result(case=replace(each.case, network=mine), key=f"mine {each.key}", session=1,
+               measurements=(measurement(50.0 + number),))
+        for number, each in enumerate(results)
+    ]  # fmt: skip
+    best = fastest_per_network(rows(results))
+    assert [(row.short_network, row.median_ms) for row in best] == [
+        ("resnet18", 40.0), ("resnet18 (mine.safetensors)", 50.0),
+    ]  # fmt: skip
+
+
+def test_a_preparation_is_repaid_by_times_of_one_kind() -> None:
+    """The reference has blocks and the other has none: both are taken as they were alone."""
+    reference, other = case(), case("resnet18", "openvino/fp32")
+    outcomes = measurement(90.0, prepare_s=0.0), measurement(95.0, prepare_s=10.0)
+    results = [_result(of, outcome) for of, outcome in zip((reference, other), outcomes, strict=True)]
+    (slower,) = (row for row in rows(results, _in_blocks(reference, 100.0)) if row.recipe == "openvino/fp32")
+    assert slower.speedup == pytest.approx(90 / 95)
+    assert slower.pays_after_images is None
+    results[1] = _result(other, measurement(80.0, prepare_s=10.0))
+    (faster,) = (row for row in rows(results, _in_blocks(reference, 70.0)) if row.recipe == "openvino/fp32")
+    assert faster.pays_after_images == pytest.approx(10.0 / 0.010)
+
+
 def _of_class(recipe: str, ms: float, measured_class: str) -> Result:
     found = replace(measurement(ms).parity, measured_class=measured_class)
     return _result(case("resnet18", recipe), measurement(ms, parity=found))

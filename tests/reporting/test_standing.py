@@ -188,6 +188,31 @@ def test_what_the_first_alone_has_is_told() -> None:
         list(comparison.stores(first, _side((alone,))))
 
 
+def _drifting(result: Result) -> Result:
+    """Its runs become faster until the end of each block."""
+    measured = [
+        replace(each, turns=tuple(
+            replace(turn, run_ns=tuple(round(ns * (1.5 - 0.5 * place / len(each.turns))) for ns in turn.run_ns))
+            for place, turn in enumerate(each.turns)
+        ))
+        for each in result.measurements
+    ]  # fmt: skip
+    return replace(result, measurements=tuple(measured))
+
+
+def test_what_had_no_steady_time_before_is_not_passed_over() -> None:
+    """It may have become slower: nobody who asks for that may be told that nothing did."""
+    before = _side(tuple(_drifting(r) if r.case == COMPILED else r for r in _results()))
+    assert COMPILED not in before.samples
+    told = list(comparison.stores(before, _side(_results(seed=2, ratios=RATIOS | {COMPILED: 1.3}))))
+    (of_it,) = (each for each in told if each.reason == "the first has no steady time of it")
+    assert (of_it.name.split()[-1], of_it.lost) == (str(COMPILED.recipe), False)
+    assert "of 3" in comparison.undecided(told, 0.03)[0]
+    failed = Failure(stage="run", kind="crashed", message="killed")
+    broken = tuple(replace(r, failure=failed) if r.case == COMPILED else r for r in _results(seed=2))
+    assert [each.lost for each in comparison.stores(before, _side(broken))].count(True) == 1
+
+
 def test_slower_by_less_than_the_margin_of_a_verdict_can_be_asked_for() -> None:
     pair = Pair(ratio=1.008, low=1.006, high=1.009)
     told = [comparison.Compared(name="a", pair=pair, relative=False)]

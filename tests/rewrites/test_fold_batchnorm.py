@@ -27,6 +27,29 @@ def _norms(model: nn.Module) -> int:
     return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
 
 
+class _OneKernelTwice(nn.Module):
+    """Branches of several dilations that share a kernel: the second takes the weight, not the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.near, self.far = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        far = nn.functional.conv2d(images, self.conv.weight, padding=2, dilation=2)
+        answer: Tensor = self.near(self.conv(images)) + self.far(far)
+        return answer
+
+
+def test_a_weight_that_something_else_takes_too_is_not_scaled() -> None:
+    torch.manual_seed(0)
+    model = train(_OneKernelTwice())
+    images = torch.randn(2, 3, 16, 16)
+    folded = _folded(model)
+    assert_same(model, folded, images)
+    assert _norms(folded) == 2
+
+
 @settings(deadline=None)
 @given(
     seed=SEEDS, groups=st.integers(1, 3), inputs=CHANNELS, outputs=CHANNELS, kernel=st.integers(1, 3),

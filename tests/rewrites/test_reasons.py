@@ -51,7 +51,7 @@ def test_batch_norms_that_cannot_be_folded_are_counted() -> None:
     assert report.reason.startswith("none of its 1 batch norms can be folded")
 
 
-@pytest.mark.parametrize("name", ["fold_upconv", "fold_upsampling"])
+@pytest.mark.parametrize("name", ["fold_upconv", "fold_upsampling", "channels_last"])
 def test_a_network_of_volumes_is_asked_with_a_volume(name: str) -> None:
     (report,) = rewrite(_volumes(), name).report  # type: ignore[misc]
     assert (report.offered, bool(report.reason)) == (0, True)

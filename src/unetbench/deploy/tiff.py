@@ -48,8 +48,13 @@ class TiffSource:
         self._colours: NDArray[Any] | None = None
         photometric = int(page.photometric)
         self._inverted = photometric == _GREY_INVERTED
-        self.alpha = sum(int(kind) in _ALPHA for kind in page.extrasamples)
+        transparent = [int(kind) in _ALPHA for kind in page.extrasamples]
+        self.alpha = sum(transparent)
+        if transparent != sorted(transparent):
+            raise BadInput("its transparency stands between its channels: put it behind them.")
         self.channels, self.dtype, self.peak = planes * contiguous, self._stored, _peak(page, self._stored)
+        if photometric == _PALETTE and self.alpha:
+            raise BadInput("its palette has transparency beside it: convert it to RGB.")
         if photometric == _PALETTE:
             self._colours = (np.asarray(page.colormap) >> 8).astype(np.uint8).T
             self.channels, self.dtype, self.peak = 3, np.dtype(np.uint8), 255.0
@@ -155,7 +160,15 @@ def geography(path: Path) -> tuple[tuple[int, int, int, Any, bool], ...]:
     with tifffile.TiffFile(path) as file:
         tags = file.pages[0].tags  # type: ignore[union-attr]
         found = [tags[code] for code, kind in _GEO_TAGS.items() if code in tags and tags[code].dtype == kind]
-        return tuple((tag.code, int(tag.dtype), tag.count, tag.value, True) for tag in found)
+        return tuple((tag.code, int(tag.dtype), tag.count, _stored(file, tag), True) for tag in found)
+
+
+def _stored(file: tifffile.TiffFile, tag: Any) -> Any:
+    """Names of places have letters beyond ASCII, and other tags tell where each begins: their bytes stay as they are."""
+    if tag.dtype != _ASCII:
+        return tag.value
+    file.filehandle.seek(tag.valueoffset)
+    return file.filehandle.read(tag.count)
 
 
 def band_bytes(width: int, dtype: np.dtype[Any]) -> int:

@@ -170,7 +170,7 @@ def made_by(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
 def sources(runtimes: Sequence[str]) -> str:
     """Return a digest of our own code: it is part of what a reference and an artifact are made from."""
     files = [*(_SOURCE / "networks").rglob("*.py"), *(_SOURCE / "rewrites").glob("*.py")]
-    files += [_SOURCE / name for name in ("photos.py", "machine.py")]
+    files += [_SOURCE / name for name in ("photos.py", "machine.py", "plans.py")]
     files += [_SOURCE / "measuring" / f"{name}.py" for name in _MAKE]
     files += [*(_SOURCE / "runtimes").glob("_*.py")]
     files += [_SOURCE / "runtimes" / f"{runtime}.py" for runtime in dict.fromkeys(runtimes)]

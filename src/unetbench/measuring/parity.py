@@ -25,7 +25,9 @@ LOW_PRECISION_COSINE = 0.99  # bf16
 LOW_PRECISION_AGREEMENT = 0.99
 INT8_AGREEMENT = 0.90  # a floor only: how much quality int8 costs is told beside every int8 time
 INT8_SEEN, INT8_KEPT = 0.01, 0.5  # a class on so many of the pixels keeps so many of them, or it is lost
-UNCHANGED_ERROR = 1e-2  # of the largest logit: bf16 sums in another order move one by a bf16 step or two
+# Of the largest logit, how far an answer may move when its input is run again: sums in another order move one by a step
+# or two of the precision.
+UNCHANGED_ERROR = {"fp32": NEAR_ERROR, "bf16": 1e-2, "int8": 1e-2}
 VACUOUS_SHARE = 0.999  # one answer on more of the pixels says nothing
 
 
@@ -80,14 +82,15 @@ def merged(parts: Sequence[Parity]) -> Parity:
     )
 
 
-def unchanged(first: Floats, answer: Floats) -> bool:
+def unchanged(first: Floats, answer: Floats, precision: str) -> bool:
     """Return whether an answer is the one that the same input gave before, up to the order of sums.
 
     A parallel sum may round differently from run to run; more than that is other work.
     """
     if np.array_equal(first, answer):
         return True
-    return bool(np.abs(answer - first).max() <= UNCHANGED_ERROR * max(float(np.abs(first).max()), 1e-30))
+    moved = float(np.abs(answer - first).max())
+    return moved <= UNCHANGED_ERROR[precision] * max(float(np.abs(first).max()), 1e-30)
 
 
 def fault(reference: Floats, answer: Floats, parity: Parity | None, precision: str) -> str | None:

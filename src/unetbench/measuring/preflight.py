@@ -76,6 +76,6 @@ def substituted(
             continue
         instead = replace(case, recipe=replace(case.recipe, precision="fp32"))
         to_run.append(instead)
-        reason = f"{finding}; {instead.recipe} is measured in its place, --force measures bf16 too"
+        reason = f"{finding}; {instead.recipe} is measured in its place, `run --force` measures bf16 too"
         not_run.append((case, Failure(stage="preflight", kind="not run", message=reason)))
     return tuple(dict.fromkeys(to_run)), tuple(not_run)

@@ -70,10 +70,13 @@ def group_key(group: Group) -> str:
     return digest(("group", *sorted(case.key() for case in group)))
 
 
-def offsets(race_groups: Iterable[Group], blocks: Iterable[Block]) -> dict[Group, int]:
-    """Return what the block numbers of each group begin after: as before, or where no other's are."""
-    known = {block.group: (block.number - 1) // ROUNDS * ROUNDS for block in blocks}
-    free = max(known.values(), default=-ROUNDS) + ROUNDS
+def offsets(race_groups: Iterable[Group], blocks: Iterable[Block], used: Iterable[int]) -> dict[Group, int]:
+    """Return what the block numbers of each group begin after: as before, or where no other's are.
+
+    `used`: the numbers that results have, those too whose block a damaged store has lost.
+    """
+    known = {block.group: _offset(block.number) for block in blocks}
+    free = max([*known.values(), *map(_offset, used)], default=-ROUNDS) + ROUNDS
     found = {}
     for group in race_groups:
         key = group_key(group)
@@ -82,6 +85,10 @@ def offsets(race_groups: Iterable[Group], blocks: Iterable[Block]) -> dict[Group
             free += ROUNDS
         found[group] = known[key]
     return found
+
+
+def _offset(number: int) -> int:
+    return (number - 1) // ROUNDS * ROUNDS
 
 
 @dataclass(slots=True, kw_only=True)

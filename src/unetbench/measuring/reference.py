@@ -73,9 +73,9 @@ def answers(folder: Path) -> tuple[Floats, tuple[float, ...]]:
 
 
 def intake_facts(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...], int]:
-    """Return a network's mean and std by channel, of pixels from 0 to 1, and what its sides are multiples of."""
+    """Return a network's mean and std by channel, of pixels from 0 to 1, and the stride of its deepest map in pixels."""
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    return tuple(facts["mean"]), tuple(facts["std"]), int(facts["multiple_px"])
+    return tuple(facts["mean"]), tuple(facts["std"]), int(facts["stride_px"])
 
 
 def write_answers(
@@ -131,7 +131,7 @@ def make(case: Case, folder: Path, image_files: Sequence[Path], *, checked_input
         exact = [model(image.double()).numpy() for image in checked]
     np.save(folder / "answers.npy", np.stack(exact))
     errors = [relative_error(a, b) for a, b in zip(exact, eager, strict=True)]
-    facts = {"mean": list(taker.mean), "std": list(taker.std), "multiple_px": taker.multiple_px}
+    facts = {"mean": list(taker.mean), "std": list(taker.std), "stride_px": taker.stride_px}
     seal(folder, {"eager_relative_errors": errors, **facts})
 
 

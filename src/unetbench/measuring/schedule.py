@@ -28,8 +28,7 @@ from unetbench.store import Store
 # Before a case of its kind has been timed: measured on 2 cores, import and build included.
 _EXPECTED_S = {"torch_eager": 12.0, "torch_compile": 40.0}
 _EXPECTED_OTHER_S = 30.0
-_LIMIT_FACTOR, _LEAST_LIMIT_S = 10.0, 60.0  # of a block's worker, over what the block is expected to take
-_TIME_UP = "no answer within the whole budget: the process was ended; --fresh with more time tries again"
+_LIMIT_FACTOR, _LEAST_LIMIT_S = 10.0, 60.0  # what takes so many times as long as expected hangs
 _POISON = 2  # runs that ended without a word, as by a crash of the machine, with the same case in hand
 
 
@@ -95,7 +94,7 @@ class Sweep:
         """Measure every case that has no result yet, in order; each is stored before it is reported.
 
         Return whether there was time for all.
-        Raises: TimeUp where the time ended with a case in hand that had begun late: the same command begins with it.
+        Raises: TimeUp where the time ended with a case in hand that may need more: the same command begins with it.
         """
         results = {result.key: result for result in self.store.results(self.session.identifier)}
         waiting = [case for case in self.cases if not has_result(results.get(case.key()))]
@@ -107,30 +106,28 @@ class Sweep:
             start = self.clock()
             earlier = results.get(case.key())
             with self.store.in_hand(self.session.identifier, [case.key()]):
-                result = self._run_case(case, block=-len(earlier.alone) if earlier else 0, begins=not index)
+                result = self._run_case(case, block=-len(earlier.alone) if earlier else 0, began=start)
             self._spent_s.setdefault(_kind(case), []).append(self.clock() - start)
             done += 1
             self.observer.finished(result, done, sum(map(self.expected_s, waiting[index + 1 :])))
         return True
 
     def race(self, canary: CanaryReader, deadline: float | None) -> bool:
-        """Make paired blocks of what has been measured alone until all is settled or the time is up.
-
-        Return whether all is settled or looked at for the last time.
-        """
+        """Make paired blocks of what has been measured alone; return whether all is settled, or the time was up before."""
         wanted = set(self.cases)
         known = self.store.results(self.session.identifier)
         results = {r.case: r for r in known if r.case in wanted}
         besides = sum(bool(r.blocks) for r in known if r.case not in wanted)
-        # What an earlier run had beside them counts for the line on the canaries, as it does in a report.
         threads = self.cases[0].threads
+        # What an earlier run had beside them counts for the line on the canaries, as it does in a report.
         turned = {result.case: result.turns for result in known if result.case.threads == threads}
         racing = groups(results.values(), self.memory_bytes)
         made_before = self.store.blocks(self.session.identifier)
+        used = {block.number for block in made_before}.union(*(result.turns for result in known))
         race = Race(
             groups=racing,
-            offsets=offsets(racing, made_before),
-            round=1 + max((block.number % ROUNDS for block in made_before), default=0),
+            offsets=offsets(racing, made_before, used),
+            round=1 + max((number % ROUNDS for number in used), default=0),
             preset=self.preset,
             turned=turned,
             alone=dict(results),
@@ -256,7 +253,7 @@ class Sweep:
         spent = self._spent_s.get(_kind(case))
         return sum(spent) / len(spent) if spent else expected_s(case)
 
-    def _run_case(self, case: Case, *, block: int, begins: bool) -> Result:
+    def _run_case(self, case: Case, *, block: int, began: float) -> Result:
         outcome: Measurement | Failure
         log = ""
         try:
@@ -275,10 +272,12 @@ class Sweep:
             refuse_full_disk(lost.message)
             outcome, log = _failure(lost), log or lost.log
         except TimeUp as up:
-            if not begins:
+            took_s = self.clock() - began
+            if took_s < max(_LEAST_LIMIT_S, _LIMIT_FACTOR * self.expected_s(case)):
                 raise
-            # It had all the time that there was, and would have it again.
-            outcome = Failure(stage=up.stage, kind="timeout", message=_TIME_UP)
+            # It hangs: unless that is told it would take the next budget too, before others have their turn.
+            said = f"no answer within {took_s:.0f} s, and the budget is over: --fresh or another store tries again"
+            outcome = Failure(stage=up.stage, kind="timeout", message=said)
         session = self.session.identifier
         self.store.append(session, case, outcome, block=block, log_tail=log)
         if isinstance(outcome, Failure):

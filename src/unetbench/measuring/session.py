@@ -93,20 +93,38 @@ def run(
                 memory_bytes=machine.granted_memory_bytes(),
                 halving=plan.halving,
             )
-            deadline = None if plan.budget_s is None else began + plan.budget_s
-            settled = sweep.run(deadline)
-            if settled and plan.halving:
-                sweep.cases = _contenders(store, session.identifier, cases)
-            settled = settled and (not (plan.preset.looks and sweep.cases) or _race(sweep, deadline))
-            settled = settled and (not plan.breakdown or breakdown.measure(sweep, deadline))
-        except TimeUp:
-            settled = False
+            settled = _swept(sweep, plan, None if plan.budget_s is None else began + plan.budget_s)
+            if not settled and not plan.keeps_work:
+                watcher.after(_cut_short(cases, store.results(session.identifier), plan), 0.0)
         finally:
             watcher.close()
         if settled and not plan.keeps_work:
             forget_work(plan.store)
         wanted = {case.key() for case in (*plan.cases, *cases)}
         return tuple(result for result in store.results(session.identifier) if result.key in wanted)
+
+
+def _swept(sweep: Sweep, plan: Plan, deadline: float | None) -> bool:
+    """Measure the cases alone, in paired blocks, and in sections, as planned; return whether there was time for all."""
+    session = sweep.session.identifier
+    try:
+        settled = sweep.run(deadline)
+        if settled and plan.halving:
+            sweep.cases = _contenders(sweep.store, session, sweep.cases)
+        settled = settled and (not (plan.preset.looks and sweep.cases) or _race(sweep, deadline))
+        return settled and (not plan.breakdown or breakdown.measure(sweep, deadline))
+    except TimeUp:
+        return False
+
+
+def _cut_short(cases: Sequence[Case], results: Sequence[Result], plan: Plan) -> str:
+    """Say what there was no time for."""
+    known = {result.key: result for result in results}
+    left = sum(not has_result(known.get(case.key())) for case in cases)
+    lacking = [f"{left} of {len(cases)} cases have no result yet" if left else "paired blocks were cut short"]
+    if plan.breakdown:
+        lacking.append("not all is broken down")
+    return f"the budget is over: {', '.join(lacking)}; the same command goes on from here"
 
 
 def _ends_at(began: float, budget_s: float | None) -> float:

@@ -193,7 +193,7 @@ class Turns:
     def _check_unchanged(self, image: int, answer: Logits) -> None:
         """An answer to the same input must stay what it was: runs that differ are not the same work."""
         first = self._first_answers.setdefault(image, answer)
-        if answer is not first and not parity.unchanged(first, answer):
+        if answer is not first and not parity.unchanged(first, answer, self._case.recipe.precision):
             raise WrongOutput(
                 f"the answer to input {image} changed between runs: the same work was not repeated"
             )

@@ -39,7 +39,7 @@ class Encoder(nn.Module):
         self.in_channels = in_channels
         self.fixed_size = plan.fixed_size  # of models built for one size: (H, W)
         self.least_side_px = plan.least_side_px
-        self.multiple_px = plan.multiple_px
+        self.multiple_px = self.stride_px = plan.multiple_px
         self._channels_last = plan.channels_last
         self.channels, self.strides = plan.channels, plan.strides
         self.flat_stride = plan.strides[0] if plan.flat else 0  # of a model with one at every depth

@@ -20,7 +20,8 @@ class Whole(nn.Module):
     """A reference network, padded right and bottom with zeros to sizes that it takes, and cropped back.
 
     `encoder` is the name of its part that counts as such. `multiple_px` and `least_side_px` are what its sides
-    must be; `fixed_size` what they always are.
+    must be; `fixed_size` what they always are. `stride_px` is what one cell of its deepest map stands for, which a network
+    that takes any size has too: moved by less an image has other answers.
     Shapes: (B, C, H, W) -> (B, classes, H, W); with `dimensions=3` (B, C, D, H, W) -> (B, classes, D, H, W).
     Raises: Unsupported for an input of another number of dimensions.
     """
@@ -32,6 +33,7 @@ class Whole(nn.Module):
         in_channels: int,
         encoder: str,
         multiple_px: int = 1,
+        stride_px: int | None = None,  # as multiple_px where none is given
         least_side_px: int = 1,
         fixed_size: tuple[int, int] | None = None,
         mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
@@ -42,6 +44,7 @@ class Whole(nn.Module):
         self.network = network
         self.in_channels, self.dimensions = in_channels, dimensions
         self.multiple_px, self.least_side_px, self.fixed_size = multiple_px, least_side_px, fixed_size
+        self.stride_px = stride_px or multiple_px
         self.mean, self.std = tuple(mean), tuple(std)
         self._encoder = encoder
 
@@ -86,5 +89,5 @@ class Whole(nn.Module):
 
 def intake(model: Any) -> Any:
     """Return what takes a network's images, a Segmenter's encoder or the whole: it has `in_channels`, `mean`,
-    `std`, `least_side_px` and `fixed_size`."""
+    `std`, `least_side_px`, `fixed_size` and `stride_px`."""
     return model if hasattr(model, "least_side_px") else model.encoder

@@ -33,9 +33,16 @@ class Asked:
     classes: int
     percentile: float = _MEDIAN
     batch: int = 1
+    threads: int | None = None  # any number where none is asked for
 
     def __str__(self) -> str:
-        return f"{self.size}, batch {self.batch}, {self.classes} class{'es' if self.classes > 1 else ''}"
+        threads = "" if self.threads is None else f", {_counted(self.threads, 'thread')}"
+        return f"{self.size}, batch {self.batch}, {_counted(self.classes, 'class', 'classes')}{threads}"
+
+    def meant(self, row: Row) -> bool:
+        """Whether a row is of that input, and of as many threads."""
+        own = (row.size, row.classes, row.batch) == (self.size, self.classes, self.batch)
+        return own and self.threads in (None, row.threads)
 
     @property
     def time(self) -> str:
@@ -51,10 +58,10 @@ class Measured:
     here: bool  # measured on this machine
 
 
-def asked(size: str, classes: int, percentile: float) -> Asked:
+def asked(size: str, classes: int, percentile: float, threads: int | None = None) -> Asked:
     """Return the question in the stores' words. Raises: BadInput for a size that is none."""
     height, width = parse_size(size)
-    return Asked(size=f"{height}x{width}", classes=classes, percentile=percentile)
+    return Asked(size=f"{height}x{width}", classes=classes, percentile=percentile, threads=threads)
 
 
 def advised(found: Sequence[Candidate], limits: tuple[Any, ...], *, own_quality: bool) -> Advice:
@@ -66,23 +73,21 @@ def advised(found: Sequence[Candidate], limits: tuple[Any, ...], *, own_quality:
 def measured(paths: Sequence[Path], asked: Asked, quality: QualitySource, here: Machine) -> Measured:
     """Return the measured cases that answer a question.
 
-    Results of this machine are taken where there are some, else those of the machine that came last.
+    Results of this machine are taken where there are some, else those of the machine that came last with some. What failed
+    in a later session is none any more, whatever an earlier one said.
     Raises: BadInput where no result is of that input.
     """
     every = [each for path in paths for each in _sessions(path)]
     if not every:
         raise BadInput("the stores hold no session yet: give --budget 15m to measure.")
-    own = [each for each in every if not each.report.session.machine.differs_from(here)]
-    machine = here if own else every[-1].report.session.machine
-    used = own or [each for each in every if not each.report.session.machine.differs_from(machine)]
-    found: dict[str, Candidate] = {}
-    for each in used:
-        for candidate in _of_session(each, asked, quality):
-            known = found.get(candidate.row.case)
-            if known is None or (known.row.blocks or 0) <= (candidate.row.blocks or 0):
-                found[candidate.row.case] = candidate
-    if not found:
-        raise BadInput(_nothing(used, asked))
+    machines = [here, *(each.report.session.machine for each in reversed(every))]
+    for machine in machines:
+        used = [each for each in every if not each.report.session.machine.differs_from(machine)]
+        if found := _candidates(used, asked, quality):
+            break
+    else:
+        raise BadInput(_nothing(every, asked))
+    own = not machine.differs_from(here)
     named = {candidate.session for candidate in found.values()}
     conditions = [
         f"{_name(each)}, preset {each.report.session.preset}: {each.report.conditions()}"
@@ -95,7 +100,21 @@ def measured(paths: Sequence[Path], asked: Asked, quality: QualitySource, here: 
         for each in used
         if _name(each) in named
     ]
-    return Measured(candidates=tuple(found.values()), conditions=tuple(conditions), here=bool(own))
+    return Measured(candidates=tuple(found.values()), conditions=tuple(conditions), here=own)
+
+
+def _candidates(used: Sequence[Source], asked: Asked, quality: QualitySource) -> dict[str, Candidate]:
+    """Return by key the candidates of sessions of one machine: the surest of each case, unless it failed since."""
+    found: dict[str, Candidate] = {}
+    for each in sorted(used, key=lambda one: one.report.session.started_utc):
+        for result in each.results:
+            if result.failed:
+                found.pop(result.key, None)
+        for candidate in _of_session(each, asked, quality):
+            known = found.get(candidate.row.case)
+            if known is None or (known.row.blocks or 0) <= (candidate.row.blocks or 0):
+                found[candidate.row.case] = candidate
+    return found
 
 
 def lines(told: Advice, asked: Asked, found: Measured) -> Iterator[str]:
@@ -120,12 +139,7 @@ def _choice(told: Advice, asked: Asked, *, told_here: bool) -> Iterator[str]:
     limit = next((each.limit for each in told.wanted if each.option == "--max-latency"), None)
     doubt = advisor.doubt(first, limit)
     if doubt:
-        further = (
-            "--budget 15m measures it further"
-            if told_here
-            else "--store NEW.sqlite --budget 15m measures here"
-        )
-        yield f"    not sure: {doubt}; {further}"
+        yield f"    not sure: {doubt}; {_further(first, told_here)}"
     else:
         within = "" if limit is None else " is within the limit: it"
         yield f"    sure: the whole interval of its time{within} ends at {milliseconds(first.latency.high_ms)} ms"
@@ -143,6 +157,14 @@ def _choice(told: Advice, asked: Asked, *, told_here: bool) -> Iterator[str]:
         same = without is first
         said = "the same" if same else f"{without.network} {without.row.recipe}: {_figures(without, asked)}"
         yield f"Without {_given(constraint)}: {said}"
+
+
+def _further(candidate: Candidate, told_here: bool) -> str:
+    if not told_here:
+        return "--store NEW.sqlite --budget 15m measures here"
+    if candidate.row.interval_high_ms is None:
+        return "--budget 15m measures it further"
+    return "all its blocks are made: --store NEW.sqlite --budget 15m measures it anew"
 
 
 def _no_verdicts(first: Candidate, rest: Sequence[Candidate]) -> str:
@@ -163,8 +185,9 @@ def _infeasible(told: Advice, asked: Asked) -> Iterator[str]:
             yield f"  {constraint.option} {where}: the nearest has an error of {constraint.value(best):.0e}, {_named(best)}"
         else:
             at_best = constraint.value(best)
+            of = "of the case that fails the fewest" if each.fewest else "at best"
             yield (
-                f"  {_given(constraint)} {where}: {at_best:.4g} {constraint.unit} at best, "
+                f"  {_given(constraint)} {where}: {at_best:.4g} {constraint.unit} {of}, "
                 f"{at_best / constraint.limit:.2f} × the limit, {_named(best)}: {_figures(best, asked)}"
             )
 
@@ -194,8 +217,13 @@ def _figures(candidate: Candidate, asked: Asked) -> str:
 
 
 def _named(candidate: Candidate) -> str:
-    threads = candidate.row.threads
-    return f"{candidate.network} {candidate.row.recipe}, {threads} thread{'s' if threads > 1 else ''}"
+    row = candidate.row
+    weights = f" ({row.trained})" if row.trained else ""
+    return f"{candidate.network}{weights} {row.recipe}, {_counted(row.threads, 'thread')}"
+
+
+def _counted(number: int, one: str, several: str = "") -> str:
+    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def _given(constraint: Constraint) -> str:
@@ -207,8 +235,7 @@ def _given(constraint: Constraint) -> str:
 def _of_session(each: Source, asked: Asked, quality: QualitySource) -> Iterator[Candidate]:
     results = {result.key: result for result in each.results}
     for row in each.report.rows:
-        meant = (row.size, row.classes, row.batch) == (asked.size, asked.classes, asked.batch)
-        if meant and row.status == "ok":
+        if asked.meant(row) and row.status == "ok":
             yield Candidate(
                 row=row,
                 latency=_latency(results[row.case], row, asked),
@@ -221,8 +248,11 @@ def _of_session(each: Source, asked: Asked, quality: QualitySource) -> Iterator[
 def _latency(result: Result, row: Row, asked: Asked) -> Latency:
     assert row.median_ms is not None
     if asked.percentile == _MEDIAN:
+        doubt = (
+            _ALONE if row.blocks is None else f"{row.blocks} blocks say about how fast, without an interval"
+        )
         known = row.interval_high_ms is not None
-        return Latency(value_ms=row.median_ms, high_ms=row.interval_high_ms, doubt="" if known else _ALONE)
+        return Latency(value_ms=row.median_ms, high_ms=row.interval_high_ms, doubt="" if known else doubt)
     processes = [[ns for turn in turns for ns in turn.run_ns] for turns in result.turns.values()]
     alone = result.alone[-1]
     every = [ns for runs in (*alone.rejected_ns, alone.run_ns) for ns in runs]  # the disturbed ones too
@@ -248,7 +278,15 @@ def _name(each: Source) -> str:
 
 def _nothing(used: Sequence[Source], asked: Asked) -> str:
     there = {
-        str(replace(asked, size=row.size, classes=row.classes, batch=row.batch))
+        str(
+            replace(
+                asked,
+                size=row.size,
+                classes=row.classes,
+                batch=row.batch,
+                threads=asked.threads and row.threads,
+            )
+        )
         for each in used
         for row in each.report.rows
         if row.status == "ok"

@@ -106,7 +106,9 @@ def _time(row: Row) -> Iterator[tuple[str, str]]:
         )
         yield "time", f"{milliseconds(row.median_ms)} ms {sure}, {row.blocks} blocks"
         used = (
-            "all runs count, brought to the quiet level by canaries" if row.adjusted else "they alone count"
+            "louder ones count too, brought to the quiet level by canaries"
+            if row.adjusted
+            else "they alone count"
         )
         yield "", f"{row.quiet_share:.0%} of the turns were quiet: {used}; ungated is every run as it was"
     yield "", f"end-to-end {milliseconds(row.end_to_end_ms)} ms: bind the input, run, read the answer"

@@ -64,6 +64,11 @@ class Side:
         return verdicts.LOOKS_OF.get(self.session.preset, ())
 
     @property
+    def timed(self) -> tuple[Case, ...]:
+        """The cases that have blocks, steady or not, and have not failed."""
+        return tuple(result.case for result in self.results if result.blocks and not result.failed)
+
+    @property
     def samples(self) -> dict[Case, Sample]:
         """The blocks of each case that is steady."""
         above = {result.case.threads: self.above(result.case) for result in self.results}
@@ -145,9 +150,9 @@ def recipes(side: Side, first: Recipe, second: Recipe) -> Iterator[Compared]:
         if case.recipe == first and (other := replace(case, recipe=second)) in samples
     ]
     untold = [
-        _untold(_place(case), side.result(other))
-        for case in samples
-        if case.recipe == first and (other := replace(case, recipe=second)) not in samples
+        _untold(_place(case), steady=case in samples, result=side.result(replace(case, recipe=second)))
+        for case in side.timed
+        if case.recipe == first and not {case, replace(case, recipe=second)} <= samples.keys()
     ]
     if not both and not any(each.lost for each in untold):
         there = ", ".join(sorted({str(case.recipe) for case in samples})) or "none"
@@ -182,7 +187,11 @@ def stores(first: Side, second: Side) -> Iterator[Compared]:
         )
     a, b = first.samples, second.samples
     cases = [case for case in a if case in b and not (differing and case.recipe == REFERENCE)]
-    untold = [_untold(f"{_place(case)} {case.recipe}", second.result(case)) for case in a if case not in b]
+    untold = [
+        _untold(f"{_place(case)} {case.recipe}", steady=case in a, result=second.result(case))
+        for case in first.timed
+        if case not in a or case not in b
+    ]
     if not cases and not any(each.lost for each in untold):
         raise BadInput(
             f"session {first.session.identifier} and session {second.session.identifier} have no case with "
@@ -219,12 +228,15 @@ def _have_reference(case: Case, *sides: Mapping[Case, Sample]) -> bool:
     return all(replace(case, recipe=REFERENCE) in samples for samples in sides)
 
 
-def _untold(name: str, result: Result | None) -> Compared:
-    """A case that has steady blocks in the first alone. Where it failed in the second that is worse than slower."""
-    if result is None:
-        why = "it was not measured for the second"
-    elif (failure := result.failure) is not None:
+def _untold(name: str, *, steady: bool, result: Result | None) -> Compared:
+    """A case with blocks in the first that cannot be compared; `steady`: it has a time there. Where it failed in the
+    second that is worse than slower."""
+    if result is not None and (failure := result.failure) is not None:
         why = f"the second has none: {failure.kind} while {failure.stage}: {failure.message}"
+    elif not steady:
+        why = "the first has no steady time of it"
+    elif result is None:
+        why = "it was not measured for the second"
     elif not result.blocks:
         why = "the second has no paired blocks of it, as where a budget ended or a search left it behind"
     else:

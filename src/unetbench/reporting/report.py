@@ -55,8 +55,9 @@ class Report:
         """What was measured, as far as all rows agree on it."""
         inputs = _agreed(f"{row.size}, batch {row.batch}, classes {row.classes}" for row in self.rows)
         decoder = _agreed(f"decoder {row.decoder}" if row.decoder else "" for row in self.rows)
+        weights = _agreed(f"weights {row.trained}" if row.trained else "" for row in self.rows)
         blocks = "1 block a case, no verdicts" if self.session.preset == "quick" else "paired blocks"
-        return ", ".join(filter(None, [decoder, inputs, f"preset {self.session.preset} ({blocks})"]))
+        return ", ".join(filter(None, [decoder, inputs, weights, f"preset {self.session.preset} ({blocks})"]))
 
     @property
     def shown(self) -> tuple[Row, ...]:
@@ -150,7 +151,7 @@ class Report:
         if None in self.above.values():
             return (
                 "Not quiet: even the quietest canaries of this session are slower than this machine's on record, "
-                "by more than can be taken off, so no verdict is stated; run it again when the machine is quieter."
+                "by more than can be taken off, so no verdict is stated; --fresh measures it anew when the machine is quieter."
             )
         if not self.said.cases:
             return (
@@ -158,7 +159,7 @@ class Report:
             )
         adjusted = sum(bool(row.adjusted) for row in self.rows)
         rarely = (
-            f"Quiet runs were too few for {adjusted} of the rows: all runs of those count, brought to the quiet "
+            f"Quiet runs were too few for {adjusted} of the rows: louder ones of those count too, brought to the quiet "
             "level by their canaries. "
         )
         farthest = max(filter(None, self.above.values()), default=quiet.AT_RECORD)
@@ -166,12 +167,12 @@ class Report:
             cache, memory = (math.expm1(far) for far in farthest)
             rarely = (
                 f"This session was never as quiet as the machine's quietest on record (canaries {cache:.0%} slower in "
-                f"cache and {memory:.0%} in memory): all runs count, brought to the record; intervals allow for it. "
+                f"cache and {memory:.0%} in memory): runs are brought to the record; intervals allow for it. "
             )
         return (
             f"Times are of the machine without those neighbours that canaries feel; 99 % intervals over blocks. "
             f"{rarely if adjusted or any(farthest) else ''}{self.said.decided} of {self.said.stated} pairs are decided: all verdicts, ranks and "
-            "speed-up intervals hold together at 99 %, in this session. Tied rows share their ranks."
+            "speed-up intervals hold together at 99 %, in this session. A rank of several places is of rows that are tied."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from statistics import median
 
 import msgspec
@@ -65,6 +66,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     winner: str = ""  # the measured class, where no row of its network as exact or more so is faster
     session: int = 0
     case: str = ""
+    weights: str = "random"  # or pretrained, or a checkpoint's path as it was given
 
     @property
     def network(self) -> str:
@@ -78,8 +80,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def short_network(self) -> str:
-        """The network without the tag of a training and the usual decoder."""
-        return self.bare_encoder if self.decoder in ("", "unet") else f"{self.bare_encoder}/{self.decoder}"
+        """The network without the tag of a training and the usual decoder; with its weights where they are not random."""
+        name = self.bare_encoder if self.decoder in ("", "unet") else f"{self.bare_encoder}/{self.decoder}"
+        return f"{name} ({self.trained})" if self.trained else name
+
+    @property
+    def trained(self) -> str:
+        """A checkpoint by the name of its file, or pretrained; nothing where weights are random."""
+        return "" if self.weights == "random" else PurePath(self.weights).name
 
 
 def of_result(result: Result) -> Row:
@@ -97,6 +105,7 @@ def of_result(result: Result) -> Row:
         status="ok",
         session=result.session,
         case=result.key,
+        weights=case.network.weights,
     )
     if result.failure is not None:
         failure = result.failure

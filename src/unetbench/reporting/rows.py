@@ -104,7 +104,7 @@ def _outrun_by_none(of_network: Sequence[Row]) -> Iterator[Row]:
 
 def _network(row: Row) -> tuple[object, ...]:
     """What rows share that may be told from each other by their recipes alone; the session last."""
-    return (row.encoder, row.decoder, row.size, row.batch, row.classes, row.threads, row.session)
+    return (row.encoder, row.decoder, row.weights, row.size, row.batch, row.classes, row.threads, row.session)
 
 
 def _place(result: Result) -> tuple[object, ...]:
@@ -150,7 +150,6 @@ def _with_blocks(row: Row, standing: Standing, result: Result) -> Row:
 def _against(row: Row, base: Row, standing: Standing | None) -> Row:
     """Compare a row with its reference's."""
     pair = standing.against_reference if standing else None
-    pays_after = _pays_after(row, base)
     if pair is not None and pair.ratio is not None:
         return replace(
             row,
@@ -160,12 +159,11 @@ def _against(row: Row, base: Row, standing: Standing | None) -> Row:
             speedup_ungated=pair.ungated,
             verdict=pair.state or (pair.verdict if pair.low is not None else ""),
             detectable=pair.detectable,
-            pays_after_images=pays_after
-            if pair.verdict == "faster"
-            else None,  # no gain, nothing to repay it
+            # No gain, nothing to repay it.
+            pays_after_images=_pays_after(row, base, alone=False) if pair.verdict == "faster" else None,
         )
     speedup = 1.0 if row is base else alone_ratio(row, base)
-    return replace(row, speedup=speedup, pays_after_images=pays_after)
+    return replace(row, speedup=speedup, pays_after_images=_pays_after(row, base, alone=True))
 
 
 def alone_ratio(row: Row, base: Row) -> float | None:
@@ -173,13 +171,21 @@ def alone_ratio(row: Row, base: Row) -> float | None:
     return base.alone_ms / row.alone_ms if base.alone_ms and row.alone_ms else None
 
 
-def _pays_after(row: Row, base: Row) -> float | None:
-    """Images after which a longer preparation is repaid by faster runs; None where it never is."""
-    if row is base or not (row.images_per_s and base.images_per_s and row.cold_s and base.cold_s):
+def _pays_after(row: Row, base: Row, *, alone: bool) -> float | None:
+    """Images after which a longer preparation is repaid by faster runs; None where it never is.
+
+    Runs are those of processes alone, or of blocks: one kind is no match for the other.
+    """
+    took_s, base_took_s = (_image_s(each, alone=alone) for each in (row, base))
+    if not (took_s and base_took_s and row.cold_s and base.cold_s) or took_s >= base_took_s:
         return None
-    saved_s = 1.0 / base.images_per_s - 1.0 / row.images_per_s
-    more_s = row.cold_s - base.cold_s
-    return None if saved_s <= 0.0 else max(0.0, more_s / saved_s)
+    return max(0.0, (row.cold_s - base.cold_s) / (base_took_s - took_s))
+
+
+def _image_s(row: Row, *, alone: bool) -> float | None:
+    if alone:
+        return row.alone_ms / 1e3 / row.batch if row.alone_ms else None
+    return 1.0 / row.images_per_s if row.images_per_s else None
 
 
 def winners(table: Iterable[Row]) -> tuple[Row, ...]:

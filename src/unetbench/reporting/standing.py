@@ -52,10 +52,10 @@ class Standings:
         """Return the second's time over the first's, by key; None where no blocks pair the two."""
         return _between(first, second, self.pairs)
 
-    def told_apart(self, first: str, second: str) -> bool:
-        """Return whether one of two cases, by key, is faster beyond doubt."""
+    def told_apart(self, first: str, second: str) -> bool | None:
+        """Return whether one of two cases, by key, is faster beyond doubt; None where no look at both says anything."""
         pair = self.between(first, second)
-        return pair is not None and pair.verdict in ("faster", "slower")
+        return None if pair is None or pair.low is None else pair.verdict in ("faster", "slower")
 
 
 NONE = Standings(cases={})

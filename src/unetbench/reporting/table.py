@@ -22,7 +22,7 @@ _EIGHTHS = "▏▎▍▌▋▊▉█"
 _BAR = 14  # characters of the slowest row's bar, where the terminal has them to spare
 _READ = 200  # rows in a terminal: nobody reads more there, and drawing thousands takes seconds
 _OF_MORE = 50  # of a table that is cut anyway
-_SAID_ONCE = ("decoder", "size")  # columns that stand above the table where all rows agree
+_SAID_ONCE = ("decoder", "weights", "size")  # columns that stand above the table where all rows agree
 _TELLS_NOTHING = 20  # leaves before all others
 _OF_DECODERS = ("dec. M", "dec. %")  # columns of a table that compares decoders
 
@@ -72,6 +72,7 @@ COLUMNS = (
     Column(name="encoder", text=lambda row: row.encoder, leaves=-2, left=True),
     Column(name="network", text=lambda row: row.encoder, leaves=-2, left=True),
     Column(name="decoder", text=lambda row: row.decoder, leaves=0, left=True),
+    Column(name="weights", text=lambda row: row.trained or "random", leaves=0, left=True),
     Column(name="recipe", text=lambda row: row.recipe, leaves=0, left=True),
     Column(name="size", text=lambda row: row.size, leaves=13, left=True),
     Column(name="params M", text=lambda row: _figure(row.parameters_m, ".2f"), leaves=7),

@@ -92,7 +92,8 @@ def hooked(module: nn.Module) -> bool:
 
 def links(model: nn.Module, *also: type[nn.Module]) -> list[tuple[str, str]]:
     """Return (producer, consumer) by name: convolutions, products, batch norms and modules of what kinds are asked for
-    `also`, whose only input is the other's output, which nothing else takes. Modules that run more than once are in no pair."""
+    `also`, whose only input is the other's output, which nothing else takes. Modules that run more than once, or whose weights
+    something else takes too, are in no pair."""
     shape = example_shape(model)
     if shape is None:
         return []
@@ -115,7 +116,14 @@ def links(model: nn.Module, *also: type[nn.Module]) -> list[tuple[str, str]]:
         for handle in handles:
             handle.remove()
     names = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
-    return [pair for pair in seen.links() if all(names[id(model.get_submodule(name))] == 1 for name in pair)]
+    return [
+        pair
+        for pair in seen.links()
+        if all(
+            names[id(model.get_submodule(name))] == 1 and not seen.shared(ghost.get_submodule(name))
+            for name in pair
+        )
+    ]
 
 
 def _unseen(words: str) -> Unsupported:
@@ -171,6 +179,10 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def answered(self, output: Any) -> None:
         """What the network returns is read by its caller too."""
         self._found.uses.update(id(each) for each in tree_leaves(output) if isinstance(each, Tensor))
+
+    def shared(self, module: nn.Module) -> bool:
+        """Whether one of a module's own weights was taken more than once."""
+        return any(self._found.uses[id(each)] > 1 for each in module.parameters(recurse=False))
 
     def took(self, name: str, given: tuple[Any, ...]) -> None:
         self._found.calls[name] += 1

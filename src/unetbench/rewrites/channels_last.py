@@ -28,5 +28,8 @@ def why_none(network: nn.Module) -> str:
 
 
 def apply(network: nn.Module) -> nn.Module:
-    """Give every four-dimensional weight the layout."""
-    return network.to(memory_format=torch.channels_last)
+    """Give every four-dimensional weight the layout; others, as those of 3D networks, stay as they are."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network

@@ -19,6 +19,7 @@ from __future__ import annotations
 import shutil
 import weakref
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
@@ -85,6 +86,7 @@ def prepare(
     `runtime` takes options as recipes do: `torch_compile[freezing=1]`. The torch runtimes set torch's
     number of threads and flush denormals for the calling process, as a measurement does.
     Shapes: image (B, C, H, W), float32, normalised.
+    A network in training is left so: a copy in evaluation runs.
     Raises: BadInput for an unknown runtime or precision or a wrong image; MissingPackage.
     """
     choice = Choice.parse(runtime)
@@ -93,7 +95,7 @@ def prepare(
         raise unknown(
             "precision", precision, part.constants["PRECISIONS"], f"That is what {choice.name} has."
         )
-    image = np.asarray(image)
+    image = np.ascontiguousarray(image)  # a view may run backwards, as of channels in another order
     if image.ndim != 4 or image.dtype != np.float32 or min(image.shape[2:]) < SMALLEST_SIDE_PX:
         raise BadInput(
             f"image of shape {image.shape} and type {image.dtype} is not accepted: give float32 "
@@ -102,6 +104,8 @@ def prepare(
     module = part.module()
     folder = None if module.IN_PROCESS else Path(mkdtemp(prefix="unetbench-"))
     threads = machine.threads_or_granted(threads)
+    if any(each.training for each in model.modules()):
+        model = deepcopy(model).eval()
     try:
         artifact = module.convert(
             model, (image,), precision=precision, options=dict(choice.options), threads=threads, folder=folder

@@ -70,6 +70,10 @@ def read(path: str) -> Any:
     if CHANNELS not in modes:
         raise SystemExit(f"this network takes {CHANNELS} channels: give the image as .npy of HxWx{CHANNELS}")
     with Image.open(path) as image:
+        if image.mode in ("I", "F"):
+            raise SystemExit("its numbers have no known white: give the image as .npy, from 0 to 1")
+        if image.mode.startswith("I;16"):  # Pillow's own conversion cuts off what is beyond 255
+            return np.repeat(np.asarray(image)[..., None] / 65535.0, CHANNELS, axis=2)
         return np.atleast_3d(np.asarray(image.convert(modes[CHANNELS]))) / 255.0
 
 

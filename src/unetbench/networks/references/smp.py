@@ -70,7 +70,8 @@ def build(
     multiple = network.encoder.output_stride if network.requires_divisible_input_shape else 1
     if "fixed_size" not in facts:
         facts["least_side_px"] = _least_side_px(network.eval(), in_channels, multiple)
-    return Whole(network, in_channels=in_channels, encoder="encoder", multiple_px=multiple, **facts)
+    facts |= {"multiple_px": multiple, "stride_px": network.encoder.output_stride}
+    return Whole(network, in_channels=in_channels, encoder="encoder", **facts)
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ OPTIONS = {
     )
 }
 _RGB = 3
+_STRIDE_RESNET_PX, _STRIDE_MOBILENET_PX = 8, 16  # of their dilated backbones
 
 
 def build(
@@ -39,7 +40,8 @@ def build(
     )
     if in_channels != _RGB:
         _take(network.backbone, in_channels)
-    return Whole(_Logits(network), in_channels=in_channels, encoder="network.backbone")
+    stride = _STRIDE_RESNET_PX if "resnet" in architecture else _STRIDE_MOBILENET_PX
+    return Whole(_Logits(network), in_channels=in_channels, encoder="network.backbone", stride_px=stride)
 
 
 class _Logits(nn.Module):

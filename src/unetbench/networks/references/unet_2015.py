@@ -36,6 +36,7 @@ def build(
         in_channels=in_channels,
         encoder=encoder,
         multiple_px=_DEEPEST_STRIDE if padding == "same" else 1,
+        stride_px=_DEEPEST_STRIDE,
         mean=(0.5,),
         std=(0.5,),
     )

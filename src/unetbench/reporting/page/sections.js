@@ -157,7 +157,7 @@ function drawHeading() {
   const quick = data.sources.filter((each) => !each.verdicts);
   byId("sure").textContent =
     quick.length === 0
-      ? "Ranks and verdicts are from paired blocks and hold together at 99 %, in each session. Tied rows share their ranks: select one, and those not told apart from it are tinted."
+      ? "Ranks and verdicts are from paired blocks and hold together at 99 %, in each session. A rank of several places is of rows that are tied: select one, and those not told apart from it are tinted."
       : quick.length === data.sources.length
         ? "About how fast, and no more: these sessions state no verdicts. Neighbouring rows may change places when measured again."
         : `Ranks and verdicts, where a session states them, hold together at 99 % within it. ${count(quick.length, "session")} of ${data.sources.length} ${quick.length === 1 ? "states" : "state"} none: there, neighbouring rows may change places when measured again.`;
