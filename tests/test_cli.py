@@ -171,6 +171,10 @@ def test_a_report_shows_the_stored_rows_and_writes_files_where_asked(
     assert main(["report", "--store", str(path), "--out", str(tmp_path / "out")]) == 0
     written = {file.name for file in (tmp_path / "out").iterdir()}
     assert written == {"results.csv", "results.md", "throughput.png"}
+    for name in ("pairs.csv", "limits.png", "mine.txt"):
+        (tmp_path / "out" / name).write_text("of an earlier session")
+    assert main(["report", "--store", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {*written, "mine.txt"}
     assert main(["report", "--store", str(path), "--session", "9"]) == 2
 
 
@@ -424,6 +428,9 @@ def test_a_page_and_a_parquet_file_of_a_store(tmp_path: Path, capsys: pytest.Cap
     assert list(frame["encoder"]) == ["resnet18", "vgg16"]
     assert frame["median_ms"][0] == pytest.approx(50)
     assert "add --html FILE" in _error(capsys, *known, "--store", str(path))
+    assert "add --html FILE" in _error(capsys, "report", str(path), "--store", str(path)), (
+        "neither is left out"
+    )
     for form in ("--html", "--parquet", "--case"):
         said = _error(capsys, *known, form, str(tmp_path / "a"), "--out", str(tmp_path / "out"))
         assert f"leave it out where {form} is given" in said
@@ -514,4 +521,6 @@ def test_a_run_that_is_interrupted_shows_what_is_stored(
         said = capsys.readouterr()
         assert "the same command goes on from there" in said.err
         assert ("50.0" in said.out) == bool(said.out) == stored, "no headings over nothing"
+    assert main(["run", "benchmarks/unet_decoder", "--store", str(path), "--fresh"]) == 130
+    assert "the same command without --fresh goes on from there" in capsys.readouterr().err
     assert [each.name for each in tmp_path.glob("*.md")] == []

@@ -99,8 +99,8 @@ def test_what_one_machine_missed_stays_beside_what_another_met(
     publish("10", "Quiet CPU, 2 cores", "all")
     text = (tmp_path / "reliability.md").read_text(encoding="utf-8")
     assert [line for line in text.splitlines() if line.startswith(("| 2r", "| 10"))] == [
-        "| 2r Loud(R) CPU | found | none | all | **missed** |  |",
-        "| 2r Quiet CPU | found | all | all | met |  |",
+        "| 2r Loud(R) CPU, 2 cores | found | none | all | **missed** |  |",
+        "| 2r Quiet CPU, 2 cores | found | all | all | met |  |",
         "| 10 | found | all | all | met |  |",
     ]
 

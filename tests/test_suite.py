@@ -123,6 +123,26 @@ def test_given_axes_replace_the_suites() -> None:
     assert overridden(suite, {"classes": 3}).cases(1)[0].network.classes == 3
 
 
+def test_widths_hold_for_networks_named_whole_too() -> None:
+    suite = Suite(networks=("resnet18/unet", "unet_2015"), decoder_channels=(64, 32, 16, 8))
+    named, reference = (each.network for each in suite.cases(threads=1))
+    assert named.decoder_channels == (64, 32, 16, 8)
+    assert reference.decoder_channels is None, "it has its own"
+
+
+def test_a_decoder_that_no_encoder_is_left_for_is_refused() -> None:
+    suite = Suite(networks=("smp.unet[resnet18]",))
+    for axes in (
+        {"decoders": ("semantic_fpn",)},
+        {"decoders": ("semantic_fpn",), "networks": ("resnet18/unet",)},
+    ):
+        with pytest.raises(BadInput, match="--decoder semantic_fpn goes with encoders, and none is left"):
+            overridden(suite, axes)
+    assert overridden(suite, {"decoders": ("semantic_fpn",), "encoders": ("resnet18",)}).decoders == (
+        "semantic_fpn",
+    )
+
+
 def test_a_case_named_twice_is_measured_once() -> None:
     assert len(Suite(encoders=("resnet18", "resnet18"), networks=("resnet18/unet",)).cases(1)) == 1
 

@@ -75,13 +75,12 @@ def publish(
 
 
 def _file_name(record: Mapping[str, Any]) -> str:
-    """The processor is what tells machines apart here: as many cores, and a virtual machine, all of them are."""
-    words = re.findall("[a-z0-9]+", _processor(record).lower().replace("(r)", ""))
+    words = re.findall("[a-z0-9]+", _machine(record).lower().replace("(r)", ""))
     return "-".join([record["number"], *words]) + ".json"
 
 
-def _processor(record: Mapping[str, Any]) -> str:
-    return str(record["machine"].partition(",")[0])
+def _machine(record: Mapping[str, Any]) -> str:
+    return str(record["machine"].replace(", virtual machine", ""))
 
 
 def machine_named() -> str:
@@ -103,7 +102,7 @@ def write_page() -> None:
     machines = Counter(record["number"] for record in records)
     lines = ["| # | figure | reached | asked | | more |", "|---|---|---|---|---|---|"]
     for record in records:
-        where = f" {_processor(record)}" if machines[record["number"]] > 1 else ""
+        where = f" {_machine(record)}" if machines[record["number"]] > 1 else ""
         for figure in record["figures"]:
             cells = (
                 record["number"] + where, figure["name"], figure["value"], figure["bar"],

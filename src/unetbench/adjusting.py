@@ -1,6 +1,6 @@
 """Blocks brought to the quiet level by what their canaries read: for machines that are hardly ever quiet.
 
-Where the gate of `quiet` leaves too few runs, all runs are used and the neighbours' part is taken off: in logs,
+Where the gate of `quiet` leaves too few runs, louder turns are used too and the neighbours' part is taken off: in logs,
 a case's time grows by a slope for each canary. One pair of slopes is that of all cases of the session; a case's
 own replaces it as far as its blocks show beyond their noise that it feels neighbours otherwise. How unsure all
 this is is part of the answer: each block's value is a pseudo-value of the jack-knife over blocks.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from unetbench import arguments as accepted
 from unetbench.errors import BadInput, UnetbenchError
-from unetbench.terminal import folded
+from unetbench.terminal import folded, interrupted
 
 if TYPE_CHECKING:
     from unetbench.measuring import session
@@ -41,15 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"unetbench: {' '.join(str(error).split())}", file=sys.stderr)  # one line, whatever was given
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted: what was shown is stored; the same command goes on from there", file=sys.stderr)
+        print(interrupted(given), file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output left, as `head` does
         return 0
     except OSError as error:  # a path that the system cannot even look at
-        print(
-            f"unetbench: {error.filename!r} cannot be used ({error.strerror}): give another.", file=sys.stderr
-        )
+        said = f"{error.filename!r} cannot be used ({error.strerror}): give another."
+        print(f"unetbench: {said}", file=sys.stderr)
         return BadInput.exit_code
 
 
@@ -150,6 +149,8 @@ def _report(options: Namespace, given: list[str]) -> int:
     other = next((form for form in ("html", "parquet", "case") if getattr(options, form)), None)
     if options.out is not None and other:
         raise BadInput(f"--out DIR is for CSV, Markdown and charts: leave it out where --{other} is given.")
+    if options.store and options.suite.is_file() and options.suite.suffix != ".toml":
+        options.store.insert(0, options.suite)  # a store itself, named like a suite
     if options.html is None and len(options.store or ()) > 1:
         raise BadInput("several stores go on one page: add --html FILE, or bring them together by `merge`.")
     if options.html is None:

@@ -141,9 +141,13 @@ def last_cache_bytes() -> int | None:
     return max(found, default=None)
 
 
-def multiplies_bytes() -> bool:
-    """Whether the CPU sums products of bytes in 32 bits; else sums of two saturate in 16, and half the range is all there is."""
-    return any(name in INT8_SETS for name in instruction_sets())
+def multiplies_bytes(*, capped: bool = True) -> bool:
+    """Whether the CPU sums products of bytes in 32 bits; else sums of two saturate in 16, and half the range is all there is.
+
+    `capped`: by what oneDNN may use, else by what the CPU has.
+    """
+    sets = instruction_sets() if capped else cpu_flags()
+    return any(name in INT8_SETS for name in sets)
 
 
 def instruction_sets() -> tuple[str, ...]:

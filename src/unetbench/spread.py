@@ -52,7 +52,7 @@ class Logs:
     """What blocks say of a time or a ratio, in logs."""
 
     values: Sequence[float]
-    moved: float | None = None  # by bringing all runs to the quiet level; None where they are quiet runs
+    moved: float | None = None  # by bringing louder turns to the quiet level; None where they are quiet runs
     cache: float = 0.0  # how far their session's canary in cache lies above the record
     unlike: float = 0.0  # by how much more or less neighbours may cost a case than was taken off
 

@@ -141,6 +141,13 @@ class Store:
         with self._connection:
             self.insert("fact", (session, name, json.dumps(value)), otherwise="REPLACE")
 
+    def noted_before(self, session: int, fact: str, name: str) -> bool:
+        """Keep a name among those of a fact; return whether it was there."""
+        known = self.facts(session).get(fact, [])
+        if name not in known:
+            self.note(session, fact, [*known, name])
+        return name in known
+
     def insert(self, table: str, row: Sequence[Any], *, otherwise: str = "ABORT") -> None:
         """Write one row with its seal, within the caller's transaction; where it is there, `otherwise`."""
         columns = ", ".join(f'"{name}"' for name in (*COLUMNS[table], "seal"))

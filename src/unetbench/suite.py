@@ -49,10 +49,11 @@ class Suite:
             )
             for encoder, decoder in product(self.encoders, self.decoders)
         ]
-        networks += [
-            replace(networks_named, classes=self.classes, weights=self.weights)
-            for networks_named in map(Network.parse, self.networks)
-        ]
+        for named in map(Network.parse, self.networks):
+            widths = None if named.reference else self.decoder_channels or None
+            networks.append(
+                replace(named, classes=self.classes, weights=self.weights, decoder_channels=widths)
+            )
         if not networks:
             raise BadInput("the suite names no network: give encoders = [...] in it, or --encoder NAME.")
         if not (self.recipes and self.sizes):
@@ -111,7 +112,13 @@ def overridden(suite: Suite, axes: Mapping[str, Any]) -> Suite:
         given.setdefault("encoders", ())
     if "encoders" in given:
         given.setdefault("networks", ())
-    return replace(suite, **given)
+    changed = replace(suite, **given)
+    if "decoders" in given and not changed.encoders:
+        raise BadInput(
+            f"--decoder {given['decoders'][0]} goes with encoders, and none is left: write the network as "
+            f"resnet18/{given['decoders'][0]}, or give --encoder."
+        )
+    return changed
 
 
 def parse_size(text: str) -> tuple[int, int]:

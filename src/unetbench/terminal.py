@@ -1,10 +1,13 @@
-"""Long lines for a terminal of any width; it prints nothing itself."""
+"""Long lines for a terminal of any width, and what Ctrl-C leaves behind; it prints nothing itself."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from shutil import get_terminal_size
 from typing import TextIO
+
+_GO_ON = ("run", "tune", "advise", "predict")  # where they were stopped
 
 
 def folded(text: str, file: TextIO, *, hang: int = 4) -> str:
@@ -16,3 +19,11 @@ def folded(text: str, file: TextIO, *, hang: int = 4) -> str:
         text, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False,
         replace_whitespace=False,
     )  # fmt: skip
+
+
+def interrupted(given: Sequence[str]) -> str:
+    """Say what an interruption of a command line leaves behind."""
+    if not given or given[0] not in _GO_ON:
+        return "interrupted"
+    without = " without --fresh" if "--fresh" in given else ""
+    return f"interrupted: what was shown is stored; the same command{without} goes on from there"

@@ -50,7 +50,7 @@ class Pair:
     verdict: Word = "not decided"  # of the first against the second
     detectable: float | None = None  # the relative difference that would be found 4 times in 5
     state: State = ""
-    adjusted: bool = False  # not by the gate: all runs, brought to the quiet level by their canaries
+    adjusted: bool = False  # not by the gate alone: louder turns too, brought to the quiet level by canaries
 
     @property
     def settled(self) -> bool:
@@ -71,7 +71,7 @@ class Steady:
     quiet_share: float
     dropped_turns: int  # leading turns of each block that were still warming up
     unsteady: bool
-    adjusted: bool = False  # not by the gate: all runs, brought to the quiet level by their canaries
+    adjusted: bool = False  # not by the gate alone: louder turns too, brought to the quiet level by canaries
 
 
 def look_at(blocks: int, looks: Looks = LOOKS) -> tuple[int, float] | None:
@@ -194,7 +194,7 @@ def steady(sample: Sample, looks: Looks = LOOKS) -> Steady | None:
 
 
 def _quiet_logs(sample: Sample, numbers: tuple[int, ...], seen: Seen) -> Logs:
-    """The medians of quiet runs, or, where too few blocks have them, of all runs brought to the quiet level.
+    """The medians of quiet runs, or, where too few blocks have them, of louder turns too, brought to the quiet level.
 
     Those of a session above the record are as quiet as it was, which is not enough: it has the latter only.
     """
@@ -210,7 +210,7 @@ def _quiet_logs(sample: Sample, numbers: tuple[int, ...], seen: Seen) -> Logs:
 
 
 def _gate_needs(blocks: int) -> float:
-    """How many blocks must have quiet runs enough: with fewer, all runs tell more than the quiet ones."""
+    """How many blocks must have quiet runs enough: with fewer, louder turns tell more than they cost."""
     return max(LEAST_BLOCKS, blocks / 2)
 
 

@@ -204,7 +204,7 @@ def test_those_as_good_and_not_told_apart_are_named_as_tied(standard: Path) -> N
 
 def test_of_what_has_all_its_blocks_no_more_are_promised(standard: Path, quick: Path) -> None:
     text = "\n".join(_lines([standard], max_latency_ms=40.03))
-    assert "beyond the limit; all its blocks are made: --store NEW.sqlite" in text
+    assert "beyond the limit; --store NEW.sqlite --budget 15m measures it anew" in text
     assert "says about how fast, and no more; --budget 15m measures it further" in "\n".join(_lines([quick]))
 
 

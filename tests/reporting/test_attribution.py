@@ -184,6 +184,24 @@ def test_the_chart_has_a_bar_for_each_part_and_both_marks(store: Path, tmp_path:
     write_png(limits_page.chart(made.shown, made.limits, title="T", subtitle="S"), tmp_path / "c.png")
 
 
+def test_one_recipe_at_two_sizes_has_two_bars(tmp_path: Path) -> None:
+    cases = [case("resnet18", "openvino/fp32", height_px=side, width_px=side) for side in (256, 512)]
+    with writing(tmp_path / "a.sqlite") as opened:
+        session = opened.open_session(machine(), preset="quick", images="x", command=["run"], fresh=True)
+        opened.note(session.identifier, LIMITS_FACT, {"2": {"found": msgspec.to_builtins(MACHINE)}})
+        for each in cases:
+            opened.append(session.identifier, each, measurement(60))
+            found = {"found": msgspec.to_builtins(FOUND)}
+            opened.note(session.identifier, breakdown_fact(each.key()), found)
+        made = report(opened)
+    chart = limits_page.chart(made.shown, made.limits, title="T", subtitle="S").to_dict()
+    bars = chart["datasets"][chart["layer"][0]["data"]["name"]]
+    assert len({bar["case"] for bar in bars}) == 2
+    page = limits_page.page(made.shown, made.limits, title="T", notes=())
+    assert "| unet @256x256 |" in page
+    assert "| unet @512x512 |" in page
+
+
 def test_limits_that_failed_are_told(store: Path) -> None:
     failure = {"stage": "limits", "kind": "timeout", "message": "no answer within 900 s"}
     with writing(store) as opened:

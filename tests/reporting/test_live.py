@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,13 +132,13 @@ def test_what_is_amiss_with_a_case_is_told_with_its_first_block_alone() -> None:
     failed = Result(case=CASES[0], session=1, failure=FAILURE)
     for number in (1, 2):
         view.block([failed, _measured(CASES[0])], number, 60.0)
-    other = next(of for of in CASES if of.network.name != CASES[0].network.name)
-    view.block([Result(case=other, session=1, failure=FAILURE)], 1, 60.0)
+    other = replace(CASES[0], height_px=640)
+    view.block([replace(failed, case=other, key=other.key())], 1, 60.0)
     what = f"{CASES[0].recipe}: timeout (run: no answer within 900 s)"
     assert lines == [
         f"block 1 of {CASES[0].network.name}: {what} (at most 60 s left)",
         f"block 2 of {CASES[0].network.name}: done (at most 60 s left)",
-        f"block 1 of {other.network.name}: {what} (at most 60 s left)",
+        f"block 1 of {CASES[0].network.name}: {what} (at most 60 s left)",
     ]
 
 

@@ -53,7 +53,7 @@ REPORT = Report(
         identifier=1, started_utc="2026-11-23T10:00:00+00:00", machine=machine(), preset="quick", images="x", command="run"
     ),
     rows=rows(RESULTS),
-    earlier_sessions=0,
+    other_sessions=0,
 )  # fmt: skip
 
 
@@ -223,7 +223,7 @@ def test_a_report_is_of_the_latest_session_or_of_one_that_is_named(tmp_path: Pat
             store.append(session.identifier, case(encoder), measurement())
     with reading(path) as store:
         assert [row.encoder for row in report(store).rows] == ["resnet34"]
-        assert any("1 earlier session" in note for note in report(store).notes())
+        assert any("Other sessions in the store: 1;" in note for note in report(store).notes())
         assert [row.encoder for row in report(store, session=1).rows] == ["resnet18"]
         for unknown in (0, -1, 3):
             with pytest.raises(BadInput, match="holds 1, 2"):
@@ -235,7 +235,7 @@ def test_cases_not_run_for_one_reason_are_one_note() -> None:
     other = Failure(stage="preflight", kind="not run", message="else")
     bf16 = [_result(case(name, "torch_eager/bf16"), reason) for name in ("resnet18", "resnet34", "lcnet_100")]
     bf16.append(_result(case("lcnet_150", "torch_eager/bf16"), other))
-    made = Report(session=REPORT.session, rows=rows([*bf16, RESULTS[0]]), earlier_sessions=0)
+    made = Report(session=REPORT.session, rows=rows([*bf16, RESULTS[0]]), other_sessions=0)
     notes = [note for note in made.notes() if note.startswith("Not run")]
     assert len(notes) == 2
     assert "on 3 networks (preflight: emulated)" in " ".join(notes)

@@ -210,7 +210,7 @@ def test_networks_of_other_weights_are_others() -> None:
     ]  # fmt: skip
     best = fastest_per_network(rows(results))
     assert [(row.short_network, row.median_ms) for row in best] == [
-        ("resnet18", 40.0), ("resnet18 (mine.safetensors)", 50.0),
+        ("resnet18", 40.0), ("resnet18 (elsewhere/mine.safetensors)", 50.0),
     ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -147,6 +148,24 @@ def test_decoder_and_size_are_columns_only_where_they_differ() -> None:
     assert "size" in {column.name for column in shown_columns((*same, *other))}
 
 
+@pytest.mark.parametrize(("changes", "column"), [
+    ({"batch": 4}, "batch"), ({"threads": 1}, "threads"), ({"network": Network("resnet18", classes=5)}, "classes"),
+    ({"network": Network("resnet18", weights="mine.pt")}, "weights"),
+])  # fmt: skip
+def test_what_tells_two_rows_apart_is_a_column(changes: dict[str, Any], column: str) -> None:
+    plain = case()
+    other = replace(plain, **changes)
+    table = rows(
+        [
+            Result(case=of, key=str(at), session=1, measurements=(measurement(),))
+            for at, of in enumerate((plain, other))
+        ]
+    )
+    assert column in {each.name for each in shown_columns(table)}
+    assert column not in {each.name for each in shown_columns(table[:1])}
+    assert column in _text(table, 80), "however narrow"
+
+
 def test_a_failed_row_shows_its_status_and_no_figure() -> None:
     failure = Failure(stage="checking", kind="wrong output", message="agreement 98.7 %")
     table = rows([Result(case=case(), session=1, failure=failure)])
@@ -160,6 +179,8 @@ def test_a_failed_row_shows_its_status_and_no_figure() -> None:
 def test_names_and_titles_are_text_not_markup() -> None:
     text = _text(_rows(("resnet18", FAST, 1.0)), 200)
     assert "torch_compile[freezing=1]/bf16" in text
+    title = "decoder unet[upsampling=bilinear], 512x512"
+    assert title in _text(_rows(("resnet18", FAST, 1.0)), 200, title)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_each_class_has_its_own_winner_and_ties_are_said() -> None:
     session = Session(
         identifier=1, started_utc="2026-11-24T10:00:00+00:00", machine=machine(), preset="tune", images="x", command="tune"
     )  # fmt: skip
-    report = Report(session=session, rows=rows([*results, earlier], said), earlier_sessions=0, said=said)
+    report = Report(session=session, rows=rows([*results, earlier], said), other_sessions=0, said=said)
     lines = list(tuned.lines(report, {result.key for result in results}))
     assert lines[0] == "resnet18/unet at 512x512"
     assert lines[1] == "  exact: openvino/fp32"
@@ -87,6 +87,6 @@ def test_who_is_faster_than_more_of_other_classes_does_not_win_its_own() -> None
     session = Session(
         identifier=1, started_utc="2026-11-24T10:00:00+00:00", machine=machine(), preset="tune", images="x", command="tune"
     )  # fmt: skip
-    report = Report(session=session, rows=rows(results, said), earlier_sessions=0, said=said)
+    report = Report(session=session, rows=rows(results, said), other_sessions=0, said=said)
     lines = list(tuned.lines(report, {result.key for result in results}))
     assert lines[1] == "  exact: openvino/fp32"

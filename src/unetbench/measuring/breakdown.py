@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from unetbench.errors import WorkerLost
+from unetbench.errors import TimeUp, WorkerLost
 from unetbench.measuring.preparing import refuse_full_disk
-from unetbench.measuring.schedule import Sweep
+from unetbench.measuring.schedule import CUT, CUT_TWICE, Sweep
 from unetbench.records import (
     LIMITS_FACT,
     MEASURED_CLASSES,
@@ -101,7 +101,11 @@ def _kept(sweep: Sweep, name: str, find: Callable[[], dict[str, Any]]) -> dict[s
     except WorkerLost as lost:
         refuse_full_disk(lost.message)
         failure = Failure(stage=lost.stage, kind=lost.kind, message=lost.message)
-        return {"failure": msgspec.to_builtins(failure)}
+    except TimeUp as up:
+        if not sweep.store.noted_before(session, CUT, name):
+            raise
+        failure = Failure(stage=up.stage, kind="timeout", message=CUT_TWICE)
+    return {"failure": msgspec.to_builtins(failure)}
 
 
 def _limits(sweep: Sweep, case: Case) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from unetbench.records import MEASURED_CLASSES, REFERENCE, Case, Result, Turn
 from unetbench.stats import disturbed, summary
 
 RUNGS = (1, 2, 4)  # blocks after which the slower half leaves
-_LEAST = 2  # of a class stay: a winner is one only beside another
+_LEAST = 2  # of a class stay, of those that are not outdone: a winner is one only beside another
 CLOSE_ALONE = 1.10  # of the fastest: one process alone says no more on a shared machine
 _CLOSE = 1.03  # in paired blocks
 # Less exact and so many times as slow as a form more exact, alone and in paired blocks, is clearly slower.

@@ -64,7 +64,9 @@ class Preset:
                 "command goes on from where it ended"
             )
         if budget_s is not None:
-            return f", then up to {most} paired blocks of each network; all within {budget_s / 60:.3g} min"
+            return (
+                f", then up to {most} paired blocks of each network; all within about {budget_s / 60:.3g} min"
+            )
         hours = [f"{cases * blocks * _BLOCK_S / 3600:.1f}" for blocks in dict.fromkeys((fewest, most))]
         return f", then {between} paired blocks of each network, about {' to '.join(hours)} h"
 

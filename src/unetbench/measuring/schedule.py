@@ -28,7 +28,9 @@ from unetbench.store import Store
 # Before a case of its kind has been timed: measured on 2 cores, import and build included.
 _EXPECTED_S = {"torch_eager": 12.0, "torch_compile": 40.0}
 _EXPECTED_OTHER_S = 30.0
-_LIMIT_FACTOR, _LEAST_LIMIT_S = 10.0, 60.0  # what takes so many times as long as expected hangs
+_LIMIT_FACTOR, _LEAST_LIMIT_S = 10.0, 60.0  # of a block's worker, over what the block is expected to take
+CUT = "in hand when a budget was over"  # a fact of the session: what was
+CUT_TWICE = "not done when two budgets were over: --fresh or another store, with more time, tries again"
 _POISON = 2  # runs that ended without a word, as by a crash of the machine, with the same case in hand
 
 
@@ -106,7 +108,7 @@ class Sweep:
             start = self.clock()
             earlier = results.get(case.key())
             with self.store.in_hand(self.session.identifier, [case.key()]):
-                result = self._run_case(case, block=-len(earlier.alone) if earlier else 0, began=start)
+                result = self._run_case(case, block=-len(earlier.alone) if earlier else 0)
             self._spent_s.setdefault(_kind(case), []).append(self.clock() - start)
             done += 1
             self.observer.finished(result, done, sum(map(self.expected_s, waiting[index + 1 :])))
@@ -253,7 +255,7 @@ class Sweep:
         spent = self._spent_s.get(_kind(case))
         return sum(spent) / len(spent) if spent else expected_s(case)
 
-    def _run_case(self, case: Case, *, block: int, began: float) -> Result:
+    def _run_case(self, case: Case, *, block: int) -> Result:
         outcome: Measurement | Failure
         log = ""
         try:
@@ -272,12 +274,10 @@ class Sweep:
             refuse_full_disk(lost.message)
             outcome, log = _failure(lost), log or lost.log
         except TimeUp as up:
-            took_s = self.clock() - began
-            if took_s < max(_LEAST_LIMIT_S, _LIMIT_FACTOR * self.expected_s(case)):
+            # Once it may have begun late; a third budget is spent on others.
+            if not self.store.noted_before(self.session.identifier, CUT, case.key()):
                 raise
-            # It hangs: unless that is told it would take the next budget too, before others have their turn.
-            said = f"no answer within {took_s:.0f} s, and the budget is over: --fresh or another store tries again"
-            outcome = Failure(stage=up.stage, kind="timeout", message=said)
+            outcome = Failure(stage=up.stage, kind="timeout", message=CUT_TWICE)
         session = self.session.identifier
         self.store.append(session, case, outcome, block=block, log_tail=log)
         if isinstance(outcome, Failure):

@@ -26,6 +26,7 @@ from unetbench.store_file import WORK
 _PROBE_LIMIT_S = 120.0
 # What is in hand when a budget ends may go on for so long: expected times are not exact, and work would be lost.
 _GRACE, _LEAST_GRACE_S = 0.05, 30.0
+_ALONE, _BREAKDOWN = "cases", "breakdown"
 
 StartWorker = Callable[..., ProcessWorker]  # (case or None, limit=None)
 
@@ -93,38 +94,45 @@ def run(
                 memory_bytes=machine.granted_memory_bytes(),
                 halving=plan.halving,
             )
-            settled = _swept(sweep, plan, None if plan.budget_s is None else began + plan.budget_s)
-            if not settled and not plan.keeps_work:
-                watcher.after(_cut_short(cases, store.results(session.identifier), plan), 0.0)
+            cut = _swept(sweep, plan, None if plan.budget_s is None else began + plan.budget_s)
+            if cut:
+                watcher.after(_cut_short(cut, cases, store.results(session.identifier), plan), 0.0)
         finally:
             watcher.close()
-        if settled and not plan.keeps_work:
+        if not (cut or plan.keeps_work):
             forget_work(plan.store)
         wanted = {case.key() for case in (*plan.cases, *cases)}
         return tuple(result for result in store.results(session.identifier) if result.key in wanted)
 
 
-def _swept(sweep: Sweep, plan: Plan, deadline: float | None) -> bool:
-    """Measure the cases alone, in paired blocks, and in sections, as planned; return whether there was time for all."""
-    session = sweep.session.identifier
+def _swept(sweep: Sweep, plan: Plan, deadline: float | None) -> str:
+    """Measure the cases alone, in paired blocks, and in sections, as planned; return which of these had not the time."""
+    session, part = sweep.session.identifier, _ALONE
     try:
-        settled = sweep.run(deadline)
-        if settled and plan.halving:
+        if not sweep.run(deadline):
+            return part
+        if plan.halving:
             sweep.cases = _contenders(sweep.store, session, sweep.cases)
-        settled = settled and (not (plan.preset.looks and sweep.cases) or _race(sweep, deadline))
-        return settled and (not plan.breakdown or breakdown.measure(sweep, deadline))
+        part = "paired blocks"
+        if plan.preset.looks and sweep.cases and not _race(sweep, deadline):
+            return part
+        part = _BREAKDOWN
+        return part if plan.breakdown and not breakdown.measure(sweep, deadline) else ""
     except TimeUp:
-        return False
+        return part
 
 
-def _cut_short(cases: Sequence[Case], results: Sequence[Result], plan: Plan) -> str:
+def _cut_short(part: str, cases: Sequence[Case], results: Sequence[Result], plan: Plan) -> str:
     """Say what there was no time for."""
     known = {result.key: result for result in results}
     left = sum(not has_result(known.get(case.key())) for case in cases)
-    lacking = [f"{left} of {len(cases)} cases have no result yet" if left else "paired blocks were cut short"]
-    if plan.breakdown:
-        lacking.append("not all is broken down")
-    return f"the budget is over: {', '.join(lacking)}; the same command goes on from here"
+    said = f"{left} of {len(cases)} cases have no quiet result yet" if part == _ALONE else f"{part} cut short"
+    if plan.breakdown and part != _BREAKDOWN:
+        said += ", no breakdown"
+    if plan.keeps_work:
+        return f"the time for this step is over: {said}"
+    without = " without --fresh" if plan.fresh else ""
+    return f"the budget is over: {said}; the same command{without} goes on from here"
 
 
 def _ends_at(began: float, budget_s: float | None) -> float:

@@ -81,9 +81,10 @@ def measured(paths: Sequence[Path], asked: Asked, quality: QualitySource, here: 
     if not every:
         raise BadInput("the stores hold no session yet: give --budget 15m to measure.")
     machines = [here, *(each.report.session.machine for each in reversed(every))]
+    lost: set[str] = set()  # what failed on this machine is no answer elsewhere either
     for machine in machines:
         used = [each for each in every if not each.report.session.machine.differs_from(machine)]
-        if found := _candidates(used, asked, quality):
+        if found := _candidates(used, asked, quality, lost):
             break
     else:
         raise BadInput(_nothing(every, asked))
@@ -103,18 +104,25 @@ def measured(paths: Sequence[Path], asked: Asked, quality: QualitySource, here: 
     return Measured(candidates=tuple(found.values()), conditions=tuple(conditions), here=own)
 
 
-def _candidates(used: Sequence[Source], asked: Asked, quality: QualitySource) -> dict[str, Candidate]:
-    """Return by key the candidates of sessions of one machine: the surest of each case, unless it failed since."""
+def _candidates(
+    used: Sequence[Source], asked: Asked, quality: QualitySource, lost: set[str]
+) -> dict[str, Candidate]:
+    """Return by key the candidates of sessions of one machine: the surest of each case, unless it failed since.
+
+    Those lost before are none, and those that failed are added to them.
+    """
     found: dict[str, Candidate] = {}
+    before = frozenset(lost)
     for each in sorted(used, key=lambda one: one.report.session.started_utc):
         for result in each.results:
             if result.failed:
                 found.pop(result.key, None)
+                lost.add(result.key)
         for candidate in _of_session(each, asked, quality):
             known = found.get(candidate.row.case)
             if known is None or (known.row.blocks or 0) <= (candidate.row.blocks or 0):
                 found[candidate.row.case] = candidate
-    return found
+    return {key: candidate for key, candidate in found.items() if key not in before}
 
 
 def lines(told: Advice, asked: Asked, found: Measured) -> Iterator[str]:
@@ -162,9 +170,9 @@ def _choice(told: Advice, asked: Asked, *, told_here: bool) -> Iterator[str]:
 def _further(candidate: Candidate, told_here: bool) -> str:
     if not told_here:
         return "--store NEW.sqlite --budget 15m measures here"
-    if candidate.row.interval_high_ms is None:
+    if candidate.row.blocks is None:
         return "--budget 15m measures it further"
-    return "all its blocks are made: --store NEW.sqlite --budget 15m measures it anew"
+    return "--store NEW.sqlite --budget 15m measures it anew"
 
 
 def _no_verdicts(first: Candidate, rest: Sequence[Candidate]) -> str:
@@ -217,9 +225,7 @@ def _figures(candidate: Candidate, asked: Asked) -> str:
 
 
 def _named(candidate: Candidate) -> str:
-    row = candidate.row
-    weights = f" ({row.trained})" if row.trained else ""
-    return f"{candidate.network}{weights} {row.recipe}, {_counted(row.threads, 'thread')}"
+    return f"{candidate.network} {candidate.row.recipe}, {_counted(candidate.row.threads, 'thread')}"
 
 
 def _counted(number: int, one: str, several: str = "") -> str:
@@ -239,7 +245,7 @@ def _of_session(each: Source, asked: Asked, quality: QualitySource) -> Iterator[
             yield Candidate(
                 row=row,
                 latency=_latency(results[row.case], row, asked),
-                quality=quality(row.network),
+                quality=quality(row.architecture),
                 said=each.report.said,
                 session=_name(each),
             )
@@ -291,6 +297,8 @@ def _nothing(used: Sequence[Source], asked: Asked) -> str:
         for row in each.report.rows
         if row.status == "ok"
     }
+    if str(asked) in there:
+        return f"all results of {asked} failed in a later session: --budget 15m measures, and goes on from there."
     if not there:
         disturbed = sum(row.status == "not quiet" for each in used for row in each.report.rows)
         why = f" ({disturbed} are not quiet: other processes disturbed them)" if disturbed else ""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unetbench.errors import BadInput, StoreError
 from unetbench.records import REFERENCE
 from unetbench.reporting.labels import Box, Target, place_labels, text_width
-from unetbench.reporting.row import Row
+from unetbench.reporting.row import Row, apart
 from unetbench.reporting.rows import fastest_per_network
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def throughput_chart(rows: Sequence[Row], *, title: str, subtitle: str) -> alt.L
     winners = [row for row in fastest_per_network(rows) if _drawable(row)]
     if not winners:
         raise BadInput("nothing to draw: no case has a measurement yet; run the suite first.")
-    points = _points(winners, rows)
+    points = _points(winners)
     speeds = [point[name] for point in points for name in ("images_per_s", "reference") if point[name]]
     x = _Axis.around([point["parameters_m"] for point in points], 0, WIDTH_PX)
     y = _Axis.around(speeds, HEIGHT_PX, 0)
@@ -149,39 +149,31 @@ def _drawable(row: Row) -> bool:
     return bool(row.parameters_m and row.images_per_s) and None not in (row.peak_mb, row.encoder_parameters_m)
 
 
-def _points(winners: Sequence[Row], rows: Sequence[Row]) -> list[Point]:
+def _points(winners: Sequence[Row]) -> list[Point]:
     """Return what is drawn and told of each network, the fastest first."""
-    references = {_compared(row): row.images_per_s for row in rows if row.recipe == str(REFERENCE)}
     return [
         {field: getattr(row, field) for field in ("recipe", *_FIGURES)}
         | {
             "label": name,
             "network": row.network,
             "input": f"{row.batch} × {row.size} px, {row.threads} threads",
-            "reference": None if row.recipe == str(REFERENCE) else references.get(_compared(row)),
+            # At the distance that is told: the reference's own time may be of another kind, or none that counts.
+            "reference": row.images_per_s / row.speedup
+            if row.images_per_s and row.speedup and row.recipe != str(REFERENCE)
+            else None,
             "speedup": f"{row.speedup:.2f} times {REFERENCE}" if row.speedup else "not known",
         }
         for row, name in zip(winners, _names(winners), strict=True)
     ]
 
 
-def _compared(row: Row) -> tuple[object, ...]:
-    """What two rows must share to be compared directly: the network, its input and the session."""
-    return (row.encoder, row.decoder, row.size, row.batch, row.classes, row.threads, row.session)
-
-
 def _names(winners: Sequence[Row]) -> list[str]:
     """Return the shortest names that tell the networks apart."""
     bare = {row.encoder: row.bare_encoder for row in winners}
     shared = Counter(bare.values())
-
-    forms = {"decoder": "/{}", "size": " @{}", "batch": ", batch {}", "classes": ", {} classes"}
-    forms["threads"] = ", {} threads"
-    differing = [field for field in forms if len({getattr(row, field) for row in winners}) > 1]
     return [
-        (bare[row.encoder] if shared[bare[row.encoder]] == 1 else row.encoder)
-        + "".join(forms[field].format(getattr(row, field)) for field in differing if getattr(row, field))
-        for row in winners
+        (bare[row.encoder] if shared[bare[row.encoder]] == 1 else row.encoder) + behind
+        for row, behind in zip(winners, apart(winners), strict=True)
     ]
 
 

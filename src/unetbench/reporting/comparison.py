@@ -310,4 +310,5 @@ def _is_recipe(text: str) -> bool:
 
 
 def _place(case: Case) -> str:
-    return f"{case.network.name} {case.height_px}x{case.width_px}"
+    weights = "" if case.network.weights == "random" else f" ({case.network.weights})"
+    return f"{case.network.name}{weights} {case.height_px}x{case.width_px}"

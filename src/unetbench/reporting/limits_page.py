@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from unetbench.reporting.attribution import UNTOLD, Attribution, Limits, names, session_lines
 from unetbench.reporting.files import markdown_text
-from unetbench.reporting.row import Row
+from unetbench.reporting.row import Row, apart
 from unetbench.reporting.table import milliseconds, shorter_encoders
 
 _NOTES: Final = (
@@ -42,7 +42,11 @@ def page(rows: Sequence[Row], limits: Limits, *, title: str, notes: Sequence[str
     sections = names(each for _, each in cut)
     header = ["encoder", "decoder", "recipe", *(f"{name} ms" for name in sections)]
     header += ["together ms", "whole ms", "GFLOP/s", "of the peak", "at the limit ms", "bound by memory"]
-    body = [[row.encoder, row.decoder, row.recipe, *_cells(each, sections)] for row, each in cut]
+    behind = apart([row for row, _ in cut], but=("decoder",))
+    body = [
+        [row.encoder, f"{row.decoder}{suffix}", row.recipe, *_cells(each, sections)]
+        for (row, each), suffix in zip(cut, behind, strict=True)
+    ]
     said = [
         f"{row.encoder} {row.recipe}: not cut, {failure.stage}: {failure.message}."
         for row in rows
@@ -71,7 +75,11 @@ def chart(rows: Sequence[Row], limits: Limits, *, title: str, subtitle: str) -> 
 
     cut = shown(rows, limits)
     short = shorter_encoders([row for row, _ in cut])
-    labels = [f"{short[row.encoder]}/{row.decoder}\n{row.recipe}" for row, _ in cut]
+    behind = apart([row for row, _ in cut], but=("decoder",))
+    labels = [
+        f"{short[row.encoder]}/{row.decoder}{suffix}\n{row.recipe}"
+        for (row, _), suffix in zip(cut, behind, strict=True)
+    ]
     order = drawn_order(name for _, each in cut for name, _ in each.bars)
     bars = [
         {"case": label, "section": name, "ms": ms, "place": order.index(name)}

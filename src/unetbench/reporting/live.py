@@ -62,12 +62,14 @@ class PlainLines:
 
     def block(self, results: Sequence[Result], number: int, left_s: float) -> None:
         network = results[0].case.network.name
-        amiss = [f"{row.recipe}: {row.status} ({row.reason})" for row in rows(results) if row.status != "ok"]
-        new = [what for what in amiss if (network, what) not in self._told]
-        self._told |= {(network, what) for what in new}
-        self._write(
-            f"block {number} of {network}: {'; '.join(new) or 'done'} (at most {duration(left_s)} left)"
-        )
+        amiss = {
+            (row.case, f"{row.recipe}: {row.status} ({row.reason})")
+            for row in rows(results)
+            if row.status != "ok"
+        }
+        new = "; ".join(what for _, what in sorted(amiss - self._told))
+        self._told |= amiss
+        self._write(f"block {number} of {network}: {new or 'done'} (at most {duration(left_s)} left)")
 
     def after(self, what: str, left_s: float) -> None:
         self._write(f"{what} (about {duration(left_s)} left)" if left_s else what)

@@ -24,6 +24,8 @@ from unetbench.store import Store
 
 _GIB = 1 << 30
 _FRONT = 25  # rows
+_TEXTS = ("pairs.csv", "recipes.md", "limits.md")  # that are not written for every session
+_PICTURES = ("throughput.png", "recipes.png", "limits.png")
 _QUICK = "Quick preset: medians and quartiles of one process; neighbouring rows may change places when measured again."
 _WINNER = (
     "Winner: the fastest of its network among answers at least as exact, by its median; near ties may change "
@@ -37,7 +39,7 @@ class Report:
 
     session: Session
     rows: tuple[Row, ...]
-    earlier_sessions: int
+    other_sessions: int
     said: Standings = NONE
     above: Aboves = field(
         default_factory=dict
@@ -53,11 +55,15 @@ class Report:
     @property
     def title(self) -> str:
         """What was measured, as far as all rows agree on it."""
-        inputs = _agreed(f"{row.size}, batch {row.batch}, classes {row.classes}" for row in self.rows)
-        decoder = _agreed(f"decoder {row.decoder}" if row.decoder else "" for row in self.rows)
-        weights = _agreed(f"weights {row.trained}" if row.trained else "" for row in self.rows)
+        agreed = [
+            _agreed(f"decoder {row.decoder}" if row.decoder else "" for row in self.rows),
+            _agreed(row.size for row in self.rows),
+            _agreed(f"batch {row.batch}" for row in self.rows),
+            _agreed(f"classes {row.classes}" for row in self.rows),
+            _agreed(f"weights {row.trained}" if row.trained else "" for row in self.rows),
+        ]
         blocks = "1 block a case, no verdicts" if self.session.preset == "quick" else "paired blocks"
-        return ", ".join(filter(None, [decoder, inputs, weights, f"preset {self.session.preset} ({blocks})"]))
+        return ", ".join(filter(None, [*agreed, f"preset {self.session.preset} ({blocks})"]))
 
     @property
     def shown(self) -> tuple[Row, ...]:
@@ -95,7 +101,8 @@ class Report:
         notes = list(self.reading_notes())
         not_run = sorted((row for row in self.rows if row.status == "not run"), key=_why)
         for (recipe, reason), group in groupby(not_run, key=_why):
-            notes.append(f"Not run: {recipe} on {len(list(group))} networks ({reason}).")
+            networks = {row.network for row in group}
+            notes.append(f"Not run: {recipe} on {len(networks)} networks ({reason}).")
         said = [
             f"{row.encoder} {proof}." for row in self.shown for proof in row.rewrites.split("; ") if proof
         ]
@@ -126,8 +133,8 @@ class Report:
                 "This machine does not show whether processes waited for a CPU: what that did is unknown."
             )
         notes += [f"Peak memory is by {told}." for told in self.other_peaks]
-        if self.earlier_sessions:
-            notes.append(f"The store holds {self.earlier_sessions} earlier sessions: --session N shows one.")
+        if self.other_sessions:
+            notes.append(f"Other sessions in the store: {self.other_sessions}; --session N shows one.")
         return tuple(notes)
 
     def denormals_note(self, rows: Iterable[Row]) -> list[str]:
@@ -148,7 +155,7 @@ class Report:
 
     def _blocks_note(self) -> str:
         """What intervals, ranks and verdicts mean here, and how many there are."""
-        if None in self.above.values():
+        if self.above and all(each is None for each in self.above.values()):
             return (
                 "Not quiet: even the quietest canaries of this session are slower than this machine's on record, "
                 "by more than can be taken off, so no verdict is stated; --fresh measures it anew when the machine is quieter."
@@ -195,7 +202,7 @@ def report(store: Store, *, session: int | None = None) -> Report:
     return Report(
         session=sessions[chosen],
         rows=rows(results, said),
-        earlier_sessions=len(sessions) - 1,
+        other_sessions=len(sessions) - 1,
         said=said,
         above=above,
         own_canaries=tuple(case.name for case in disturbing(store, sessions[chosen], results)),
@@ -257,6 +264,9 @@ def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Pa
             charts.write_png(drawing, written[-1])
     if report.limits.breakdowns or report.limits.failures:
         written += _write_limits(report, folder, chart=chart)
+    for name in (*_TEXTS, *(_PICTURES if chart else ())):
+        if folder / name not in written:
+            (folder / name).unlink(missing_ok=True)  # of an earlier session: not true beside the others
     return tuple(written)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from collections.abc import Collection, Sequence
 from statistics import median
 
 import msgspec
@@ -57,7 +57,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     speedup_ungated: float | None = None  # from every run, the disturbed ones too
     detectable: float | None = None  # the relative difference to the reference found 4 times in 5
     quiet_share: float | None = None
-    adjusted: bool | None = None  # not by the gate: all runs, brought to the quiet level by their canaries
+    adjusted: bool | None = (
+        None  # not by the gate alone: louder turns too, brought to the quiet level by canaries
+    )
     import_s: float | None = None
     cold_s: float | None = None  # import, build, rewrite, compile with empty caches, first run
     pays_after_images: float | None = None  # from which its preparation is repaid, against the reference
@@ -70,7 +72,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def network(self) -> str:
-        """The network in one word: a reference without an encoder has no decoder either."""
+        """The network in one word, with its weights where they are not random."""
+        return f"{self.architecture} ({self.trained})" if self.trained else self.architecture
+
+    @property
+    def architecture(self) -> str:
+        """The network whatever its weights: a reference without an encoder has no decoder either."""
         return f"{self.encoder}/{self.decoder}" if self.decoder else self.encoder
 
     @property
@@ -86,8 +93,24 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def trained(self) -> str:
-        """A checkpoint by the name of its file, or pretrained; nothing where weights are random."""
-        return "" if self.weights == "random" else PurePath(self.weights).name
+        """A checkpoint by its path as it was given, or pretrained; nothing where weights are random."""
+        return "" if self.weights == "random" else self.weights
+
+
+# By what rows of one network are told apart, and how it is written behind a name.
+_APART = {
+    "decoder": "/{}", "trained": " ({})", "size": " @{}", "batch": ", batch {}", "classes": ", {} classes",
+    "threads": ", {} threads",
+}  # fmt: skip
+
+
+def apart(rows: Sequence[Row], *, but: Collection[str] = ()) -> list[str]:
+    """Return for each row what tells it from others of its name: those fields in which any of the rows differ."""
+    fields = [name for name in _APART if name not in but and len({getattr(row, name) for row in rows}) > 1]
+    return [
+        "".join(_APART[name].format(getattr(row, name)) for name in fields if getattr(row, name))
+        for row in rows
+    ]
 
 
 def of_result(result: Result) -> Row:

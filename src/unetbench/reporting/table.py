@@ -22,7 +22,14 @@ _EIGHTHS = "▏▎▍▌▋▊▉█"
 _BAR = 14  # characters of the slowest row's bar, where the terminal has them to spare
 _READ = 200  # rows in a terminal: nobody reads more there, and drawing thousands takes seconds
 _OF_MORE = 50  # of a table that is cut anyway
-_SAID_ONCE = ("decoder", "weights", "size")  # columns that stand above the table where all rows agree
+_SAID_ONCE = (
+    "decoder",
+    "weights",
+    "size",
+    "batch",
+    "classes",
+    "threads",
+)  # columns that stand above the table where all rows agree
 _TELLS_NOTHING = 20  # leaves before all others
 _OF_DECODERS = ("dec. M", "dec. %")  # columns of a table that compares decoders
 
@@ -75,6 +82,9 @@ COLUMNS = (
     Column(name="weights", text=lambda row: row.trained or "random", leaves=0, left=True),
     Column(name="recipe", text=lambda row: row.recipe, leaves=0, left=True),
     Column(name="size", text=lambda row: row.size, leaves=13, left=True),
+    Column(name="batch", text=lambda row: str(row.batch), leaves=0),
+    Column(name="classes", text=lambda row: str(row.classes), leaves=0),
+    Column(name="threads", text=lambda row: str(row.threads), leaves=0),
     Column(name="params M", text=lambda row: _figure(row.parameters_m, ".2f"), leaves=7),
     Column(name="enc. M", text=lambda row: _figure(row.encoder_parameters_m, ".2f"), leaves=9),
     Column(name="dec. M", text=lambda row: _figure(row.decoder_parameters_m, ".2f"), leaves=8),
@@ -176,7 +186,7 @@ def shorter_encoders(rows: Sequence[Row]) -> dict[str, str]:
 
 def _table(columns: Sequence[Column], rows: Sequence[Row], *, title: str, caption: str) -> Table:
     table = Table(
-        title=title,
+        title=Text(title, style="table.title"),  # brackets are options of a decoder, no markup
         caption=Text(caption),
         box=box.SIMPLE_HEAD,
         title_justify="left",

@@ -19,9 +19,9 @@ from unetbench.reporting.rows import comparable
 def lines(report: Report, cases: Collection[str]) -> Iterator[str]:
     """Return the findings of a session about those cases, by key: a few lines a network."""
     shown = [row for row in report.shown if row.case in cases]
-    for (network, size, weights), group in groupby(sorted(shown, key=_place), key=_place):
+    for (network, size), group in groupby(sorted(shown, key=_place), key=_place):
         rows = list(group)
-        yield f"{network} at {size}{weights and f', weights {weights}'}"
+        yield f"{network} at {size}"
         quiet = [row for row in rows if row.status == "ok"]
         for place, measured_class in enumerate(MEASURED_CLASSES):
             yield from _class_lines(report, measured_class, quiet, MEASURED_CLASSES[:place])
@@ -38,8 +38,7 @@ def _class_lines(
     if not found:
         yield f"  {measured_class}: none"
         return
-    as_exact = comparable([row for row in rows if row.measured_class in (*more_exact, measured_class)])
-    if min(as_exact, key=_slowness).measured_class != measured_class:
+    if _outdone(found, [row for row in rows if row.measured_class in more_exact]):
         yield f"  {measured_class}: none that is faster than a more exact one"
         return
     winner = min(comparable(found), key=_slowness)
@@ -58,6 +57,18 @@ def _class_lines(
         yield f"    not told apart from it: {recipe}"
 
 
+def _outdone(found: Sequence[Row], more_exact: Sequence[Row]) -> bool:
+    """Whether a more exact row is faster than all of a class: by the surest times that both have, else alone."""
+    if not more_exact:
+        return False
+    best = comparable([*found, *more_exact])
+    own = [row for row in best if row in found]
+    if own and len(own) < len(best):
+        return min(best, key=_slowness) not in found
+    alone, rivals = ([row.alone_ms for row in of if row.alone_ms] for of in (found, more_exact))
+    return bool(alone and rivals) and min(alone) > min(rivals)
+
+
 def _slowness(row: Row) -> float:
     return row.median_ms or float("inf")
 
@@ -74,5 +85,5 @@ def _time(row: Row) -> str:
     return f"{row.median_ms:.4g} ms{sure}{faster}"
 
 
-def _place(row: Row) -> tuple[str, str, str]:
-    return (row.network, row.size, row.trained)
+def _place(row: Row) -> tuple[str, str]:
+    return (row.network, row.size)

@@ -118,7 +118,7 @@ def _quantise(path: Path, images: Sequence[Inputs]) -> None:
         per_channel=True,
         weight_type=q.QuantType.QInt8,
         activation_type=q.QuantType.QUInt8,
-        reduce_range=not machine.multiplies_bytes(),
+        reduce_range=not machine.multiplies_bytes(capped=False),  # its kernels are not oneDNN's
     )
     prepared.unlink()
 

@@ -405,7 +405,7 @@ def large_page(folder: Path, *, encoders: int, sizes: int) -> Path:
         )
         results.append(Result(case=each, key=str(number), session=1, measurements=(measured,)))
     session = Session(identifier=1, started_utc="2026-11-23T10:00:00+00:00", machine=machine(), preset="quick", images="x", command="run suite")  # fmt: skip
-    report = Report(session=session, rows=rows(results), earlier_sessions=0)
+    report = Report(session=session, rows=rows(results), other_sessions=0)
     path = folder / "large.html"
     path.write_text(
         document([page.Source(label="large", report=report, results=tuple(results))]), encoding="utf-8"

@@ -67,7 +67,7 @@ def source(verdict: str) -> Source:
         stated=1,
     )
     session = Session(identifier=1, started_utc="2026-11-23T10:00:00+00:00", machine=machine(), preset="standard", images="x", command="run suite")  # fmt: skip
-    report = Report(session=session, rows=rows(results, said), earlier_sessions=0, said=said)
+    report = Report(session=session, rows=rows(results, said), other_sessions=0, said=said)
     return Source(label="a", report=report, results=results)
 
 

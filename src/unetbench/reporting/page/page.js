@@ -6,6 +6,7 @@ const FILTERS = [
   ["recipe", "Recipe"],
   ["measured_class", "Answer"],
   ["machine", "Machine"],
+  ["trained", "Weights"],
   ["size", "Size"],
   ["preset", "Preset"],
 ].filter(([field]) => several(field));
@@ -22,7 +23,7 @@ function say(text) {
 }
 
 function drawFilters() {
-  const search = element("input", { type: "search", id: "search", placeholder: "encoder, recipe, status …", on: { input: (event) => soon(() => {
+  const search = element("input", { type: "search", id: "search", placeholder: "encoder, recipe, status …", on: { input: (event) => typed(() => {
     sought = event.target.value.toLowerCase();
     apply();
   }) } });
@@ -55,16 +56,21 @@ function kept(aside = "") {
   const words = sought.split(/\s+/).filter(Boolean);
   return rows.filter((row) => {
     if (!wanted.every(([field, value]) => row[field] === value)) return false;
-    const text = words.length ? `${row.encoder} ${row.decoder} ${row.recipe} ${row.status} ${row.measured_class} ${row.size} ${row.case}`.toLowerCase() : "";
+    const text = words.length ? `${row.encoder} ${row.decoder} ${row.trained} ${row.recipe} ${row.status} ${row.measured_class} ${row.size} ${row.case}`.toLowerCase() : "";
     return words.every((word) => text.includes(word));
   });
 }
 
-let waiting = null;
-function soon(act) {
-  clearTimeout(waiting);
-  waiting = setTimeout(act, 150); // ms after the last key: nobody waits, and nothing is drawn twice
+// Each has a clock of its own: a window that changes its size must not hold up what was typed.
+function settled() {
+  let waiting = null;
+  return (act) => {
+    clearTimeout(waiting);
+    waiting = setTimeout(act, 150); // ms after the last key: nobody waits, and nothing is drawn twice
+  };
 }
+const typed = settled();
+const resized = settled();
 
 function apply() {
   filtered = kept();
@@ -93,7 +99,7 @@ function begin() {
   night.addEventListener("change", (event) => change(event.matches));
   byId("theme").addEventListener("click", () => change(document.documentElement.dataset.theme !== "dark"));
   let width = innerWidth;
-  addEventListener("resize", () => soon(() => {
+  addEventListener("resize", () => resized(() => {
     if (innerWidth !== width) drawRecipes();
     width = innerWidth;
   }));

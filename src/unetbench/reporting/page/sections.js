@@ -90,7 +90,7 @@ async function drawSections(most = SECTION_ROWS) {
   const chart = { ...specifications.sections, height: specifications.sections.height * shown.length };
   const drawn = shown.flatMap(({ at, parts, marks }) => {
     const row = rows[at];
-    const label = `${row.network} ${row.size}\n${row.recipe}${sources > 1 ? ` · ${data.sources[row.source].label}` : ""}`;
+    const label = `${row.network}${row.apart}\n${row.recipe}${sources > 1 ? ` · ${data.sources[row.source].label}` : ""}`;
     return [
       ...parts.map(([section, ms]) => ({ at, case: label, section, ms, place: order.indexOf(section) })),
       ...marks.filter(([, ms]) => ms !== null).map(([what, ms]) => ({ at, case: label, what, ms })),
@@ -102,7 +102,7 @@ async function drawSections(most = SECTION_ROWS) {
 function drawMachines(most = SECTION_ROWS) {
   const cases = new Map();
   for (const row of kept("machine").filter((each) => each.ok)) {
-    const name = [row.encoder, row.decoder, row.recipe, row.size, `batch ${row.batch}`, `${row.threads} threads`, row.classes].join(" | ");
+    const name = [row.encoder, row.decoder, row.trained, row.recipe, row.size, `batch ${row.batch}`, `${row.threads} threads`, row.classes].join(" | ");
     if (!cases.has(name)) cases.set(name, { row, on: new Map() });
     const on = cases.get(name).on;
     const known = on.get(row.machine); // of several sessions on one machine, the one with blocks

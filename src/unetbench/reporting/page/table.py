@@ -11,7 +11,7 @@ from typing import Any
 from unetbench.records import Machine, Recipe
 from unetbench.reporting.limits_page import LIMIT, WHOLE
 from unetbench.reporting.page import Source
-from unetbench.reporting.row import Row
+from unetbench.reporting.row import Row, apart
 from unetbench.reporting.standing import Standings
 
 _SIGNIFICANT = 5  # digits of a figure; a page shows three
@@ -36,12 +36,17 @@ def sources_data(sources: Sequence[Source]) -> dict[str, Any]:
     columns["source"] = [number for number, _ in shown]
     columns["machine"] = [names[number] for number, _ in shown]
     columns["network"] = [row.short_network for _, row in shown]
+    columns["apart"] = apart([row for _, row in shown], but=("decoder", "trained"))
+    columns["trained"] = [row.trained or "random" for _, row in shown]
     columns["family"] = [family(row.encoder) for _, row in shown]
     columns["runtime"] = [runtime(row.recipe) for _, row in shown]
     return {
         "title": _title(sources),
         "machines": machines,
-        "sources": [_source(each, name) for each, name in zip(sources, names, strict=True)],
+        "sources": [
+            _source(each, name, label)
+            for each, name, label in zip(sources, names, _labels(sources), strict=True)
+        ],
         "columns": columns,
         "ties": _ties(sources, shown),
         "sections": _sections(sources, shown),
@@ -89,14 +94,23 @@ def _title(sources: Sequence[Source]) -> str:
     return f"{len(sources)} sessions on {machines} machine{'s' if machines > 1 else ''}"
 
 
-def _source(each: Source, machine: str) -> dict[str, Any]:
+def _labels(sources: Sequence[Source]) -> list[str]:
+    """Return a label for each, numbered where folders of several suites have the same name."""
+    shared = Counter(each.label for each in sources)
+    return [
+        f"{each.label} ({at + 1})" if shared[each.label] > 1 else each.label
+        for at, each in enumerate(sources)
+    ]
+
+
+def _source(each: Source, machine: str, label: str) -> dict[str, Any]:
     session = each.report.session
     return {
-        "label": each.label,
+        "label": label,
         "session": session.identifier,
         "machine": machine,
         "preset": session.preset,
-        "verdicts": bool(each.report.said.pairs) and None not in each.report.above.values(),
+        "verdicts": any(pair.low is not None for pair in each.report.said.pairs.values()),
         "started": session.started_utc,
         "title": each.report.title,
         "conditions": each.report.conditions(),
