@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from tests.samples import case, machine, measurement
 from unetbench.records import Failure, Result, Session
 from unetbench.reporting import tuned
@@ -90,3 +92,29 @@ def test_who_is_faster_than_more_of_other_classes_does_not_win_its_own() -> None
     report = Report(session=session, rows=rows(results, said), other_sessions=0, said=said)
     lines = list(tuned.lines(report, {result.key for result in results}))
     assert lines[1] == "  exact: openvino/fp32"
+
+
+@pytest.mark.parametrize(
+    ("near_ms", "in_blocks", "told"),
+    [
+        (120.0, True, "  near: none that is faster than a more exact one"),
+        (120.0, False, "  near: none that is faster than a more exact one"),  # it left before it had blocks
+        (90.0, True, "  near: mnn/fp32"),
+        (90.0, False, "  near: mnn/fp32"),  # faster alone, and nothing else is known
+    ],
+)
+def test_of_a_class_that_a_more_exact_one_outdoes_no_winner_is_named(
+    near_ms: float, in_blocks: bool, told: str
+) -> None:
+    exact, near = _result("openvino/fp32", 100), _result("mnn/fp32", near_ms, "near")
+    standings = {exact.key: _standing(100, 1, 2)}
+    if in_blocks:
+        standings[near.key] = _standing(near_ms, 1, 2)
+    said = Standings(cases=standings)
+    session = Session(
+        identifier=1, started_utc="2026-11-24T10:00:00+00:00", machine=machine(), preset="tune", images="x", command="tune"
+    )  # fmt: skip
+    report = Report(session=session, rows=rows([exact, near], said), other_sessions=0, said=said)
+    lines = list(tuned.lines(report, {exact.key, near.key}))
+    assert "  exact: openvino/fp32" in lines
+    assert told in lines

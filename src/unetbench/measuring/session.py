@@ -95,7 +95,7 @@ def run(
                 halving=plan.halving,
             )
             cut = _swept(sweep, plan, None if plan.budget_s is None else began + plan.budget_s)
-            if cut:
+            if cut and plan.budget_s is not None:
                 watcher.after(_cut_short(cut, cases, store.results(session.identifier), plan), 0.0)
         finally:
             watcher.close()
