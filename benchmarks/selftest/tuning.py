@@ -81,10 +81,10 @@ def _judged(encoder: str, size: str, results: Mapping[Case, Result]) -> list[Fig
         case: results[case].alone[-1].parity.measured_class for case in quiet_ms if case.recipe != REFERENCE
     }
     for place, measured_class in enumerate(MEASURED_CLASSES):
-        # Whoever takes a near form takes an exact one that is faster.
-        of_class = [case for case in classes if classes[case] in MEASURED_CLASSES[: place + 1]]
         if measured_class not in classes.values():
             continue
+        # Whoever takes a near form takes an exact one that is faster.
+        of_class = [case for case in classes if classes[case] in MEASURED_CLASSES[: place + 1]]
         best = min(of_class, key=quiet_ms.__getitem__)
         found = min((case for case in of_class if case in finalists), key=quiet_ms.__getitem__)
         loss = quiet_ms[found] / quiet_ms[best] - 1

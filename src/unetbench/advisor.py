@@ -72,9 +72,8 @@ class Shortfall:
     constraint: Constraint
     alone: bool  # by itself; else only together with the others
     best: Candidate | None  # None where no case meets the others either
-    fewest: bool = (
-        False  # it is of the case that fails the fewest constraints: another may come nearer to this one
-    )
+    # It is of the case that fails the fewest constraints: another may come nearer to this one.
+    fewest: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

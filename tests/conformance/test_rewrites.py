@@ -146,6 +146,11 @@ def test_the_rewritten_network_can_be_exported_and_compiled(name: str) -> None:
 
 
 @each
+def test_what_a_rewrite_made_is_in_evaluation_as_the_network_is(name: str, encoder: str) -> None:
+    assert not any(module.training for module in _once(name, encoder).modules())
+
+
+@each
 @torch.inference_mode()
 def test_the_given_network_is_untouched(name: str, encoder: str) -> None:
     model = _network(encoder)

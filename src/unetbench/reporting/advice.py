@@ -39,10 +39,10 @@ class Asked:
         threads = "" if self.threads is None else f", {_counted(self.threads, 'thread')}"
         return f"{self.size}, batch {self.batch}, {_counted(self.classes, 'class', 'classes')}{threads}"
 
-    def meant(self, row: Row) -> bool:
-        """Whether a row is of that input, and of as many threads."""
-        own = (row.size, row.classes, row.batch) == (self.size, self.classes, self.batch)
-        return own and self.threads in (None, row.threads)
+    def of(self, row: Row) -> Asked:
+        """Return the same question of a row's input, and of its threads where a number of them is asked for."""
+        threads = self.threads and row.threads
+        return replace(self, size=row.size, classes=row.classes, batch=row.batch, threads=threads)
 
     @property
     def time(self) -> str:
@@ -81,11 +81,15 @@ def measured(paths: Sequence[Path], asked: Asked, quality: QualitySource, here: 
     if not every:
         raise BadInput("the stores hold no session yet: give --budget 15m to measure.")
     machines = [here, *(each.report.session.machine for each in reversed(every))]
-    lost: set[str] = set()  # what failed on this machine is no answer elsewhere either
+    lost: set[str] = set()  # what failed on one machine is no answer of the next either
+    left = every
     for machine in machines:
-        used = [each for each in every if not each.report.session.machine.differs_from(machine)]
-        if found := _candidates(used, asked, quality, lost):
+        used = [each for each in left if not each.report.session.machine.differs_from(machine)]
+        left = [each for each in left if each.report.session.machine.differs_from(machine)]
+        whole = _candidates(used, asked, quality)
+        if found := {key: each for key, each in whole.items() if key not in lost}:
             break
+        lost |= {result.key for each in used for result in each.results if result.failed}
     else:
         raise BadInput(_nothing(every, asked))
     own = not machine.differs_from(here)
@@ -104,25 +108,18 @@ def measured(paths: Sequence[Path], asked: Asked, quality: QualitySource, here: 
     return Measured(candidates=tuple(found.values()), conditions=tuple(conditions), here=own)
 
 
-def _candidates(
-    used: Sequence[Source], asked: Asked, quality: QualitySource, lost: set[str]
-) -> dict[str, Candidate]:
-    """Return by key the candidates of sessions of one machine: the surest of each case, unless it failed since.
-
-    Those lost before are none, and those that failed are added to them.
-    """
+def _candidates(used: Sequence[Source], asked: Asked, quality: QualitySource) -> dict[str, Candidate]:
+    """Return by key the candidates of sessions of one machine: the surest of each case, unless it failed since."""
     found: dict[str, Candidate] = {}
-    before = frozenset(lost)
     for each in sorted(used, key=lambda one: one.report.session.started_utc):
         for result in each.results:
             if result.failed:
                 found.pop(result.key, None)
-                lost.add(result.key)
         for candidate in _of_session(each, asked, quality):
             known = found.get(candidate.row.case)
             if known is None or (known.row.blocks or 0) <= (candidate.row.blocks or 0):
                 found[candidate.row.case] = candidate
-    return {key: candidate for key, candidate in found.items() if key not in before}
+    return found
 
 
 def lines(told: Advice, asked: Asked, found: Measured) -> Iterator[str]:
@@ -241,7 +238,7 @@ def _given(constraint: Constraint) -> str:
 def _of_session(each: Source, asked: Asked, quality: QualitySource) -> Iterator[Candidate]:
     results = {result.key: result for result in each.results}
     for row in each.report.rows:
-        if asked.meant(row) and row.status == "ok":
+        if asked.of(row) == asked and row.status == "ok":
             yield Candidate(
                 row=row,
                 latency=_latency(results[row.case], row, asked),
@@ -283,20 +280,7 @@ def _name(each: Source) -> str:
 
 
 def _nothing(used: Sequence[Source], asked: Asked) -> str:
-    there = {
-        str(
-            replace(
-                asked,
-                size=row.size,
-                classes=row.classes,
-                batch=row.batch,
-                threads=asked.threads and row.threads,
-            )
-        )
-        for each in used
-        for row in each.report.rows
-        if row.status == "ok"
-    }
+    there = {str(asked.of(row)) for each in used for row in each.report.rows if row.status == "ok"}
     if str(asked) in there:
         return f"all results of {asked} failed in a later session: --budget 15m measures, and goes on from there."
     if not there:

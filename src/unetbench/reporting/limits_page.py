@@ -42,10 +42,9 @@ def page(rows: Sequence[Row], limits: Limits, *, title: str, notes: Sequence[str
     sections = names(each for _, each in cut)
     header = ["encoder", "decoder", "recipe", *(f"{name} ms" for name in sections)]
     header += ["together ms", "whole ms", "GFLOP/s", "of the peak", "at the limit ms", "bound by memory"]
-    behind = apart([row for row, _ in cut], but=("decoder",))
     body = [
-        [row.encoder, f"{row.decoder}{suffix}", row.recipe, *_cells(each, sections)]
-        for (row, each), suffix in zip(cut, behind, strict=True)
+        [row.encoder, decoder, row.recipe, *_cells(each, sections)]
+        for (row, each), decoder in zip(cut, _decoders(cut), strict=True)
     ]
     said = [
         f"{row.encoder} {row.recipe}: not cut, {failure.stage}: {failure.message}."
@@ -53,6 +52,12 @@ def page(rows: Sequence[Row], limits: Limits, *, title: str, notes: Sequence[str
         if (failure := limits.failures.get(row.case))
     ]
     return markdown_text(title, header, body, (*session_lines(limits), *_NOTES, *said, *notes))
+
+
+def _decoders(cut: Sequence[tuple[Row, Attribution]]) -> list[str]:
+    """Return each row's decoder, with what else tells the rows apart."""
+    rows = [row for row, _ in cut]
+    return [row.decoder + behind for row, behind in zip(rows, apart(rows, but=("decoder",)), strict=True)]
 
 
 def _cells(found: Attribution, sections: Sequence[str]) -> list[str]:
@@ -75,10 +80,9 @@ def chart(rows: Sequence[Row], limits: Limits, *, title: str, subtitle: str) -> 
 
     cut = shown(rows, limits)
     short = shorter_encoders([row for row, _ in cut])
-    behind = apart([row for row, _ in cut], but=("decoder",))
     labels = [
-        f"{short[row.encoder]}/{row.decoder}{suffix}\n{row.recipe}"
-        for (row, _), suffix in zip(cut, behind, strict=True)
+        f"{short[row.encoder]}/{decoder}\n{row.recipe}"
+        for (row, _), decoder in zip(cut, _decoders(cut), strict=True)
     ]
     order = drawn_order(name for _, each in cut for name, _ in each.bars)
     bars = [

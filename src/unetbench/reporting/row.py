@@ -57,9 +57,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     speedup_ungated: float | None = None  # from every run, the disturbed ones too
     detectable: float | None = None  # the relative difference to the reference found 4 times in 5
     quiet_share: float | None = None
-    adjusted: bool | None = (
-        None  # not by the gate alone: louder turns too, brought to the quiet level by canaries
-    )
+    # Not by the gate alone: louder turns too, brought to the quiet level by canaries.
+    adjusted: bool | None = None
     import_s: float | None = None
     cold_s: float | None = None  # import, build, rewrite, compile with empty caches, first run
     pays_after_images: float | None = None  # from which its preparation is repaid, against the reference

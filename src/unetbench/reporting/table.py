@@ -22,14 +22,8 @@ _EIGHTHS = "▏▎▍▌▋▊▉█"
 _BAR = 14  # characters of the slowest row's bar, where the terminal has them to spare
 _READ = 200  # rows in a terminal: nobody reads more there, and drawing thousands takes seconds
 _OF_MORE = 50  # of a table that is cut anyway
-_SAID_ONCE = (
-    "decoder",
-    "weights",
-    "size",
-    "batch",
-    "classes",
-    "threads",
-)  # columns that stand above the table where all rows agree
+# Columns that stand above the table where all rows agree.
+_SAID_ONCE = ("decoder", "weights", "size", "batch", "classes", "threads")
 _TELLS_NOTHING = 20  # leaves before all others
 _OF_DECODERS = ("dec. M", "dec. %")  # columns of a table that compares decoders
 

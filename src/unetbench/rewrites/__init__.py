@@ -30,6 +30,7 @@ def rewrite(model: nn.Module, *names: str, shape: tuple[int, ...] | None = None)
     """
     reports = list(getattr(model, "report", ()))
     copy = _copied(model)
+    own = set(copy.modules())
     found = _counted(copy, shape)
     for name in names:
         choice = Choice.parse(name)
@@ -49,6 +50,9 @@ def rewrite(model: nn.Module, *names: str, shape: tuple[int, ...] | None = None)
                 **together,
             )
         )
+    for module in copy.modules():
+        if module not in own:  # made by a rewrite: torch begins each in training
+            module.training = model.training
     copy.report = tuple(reports)  # type: ignore[assignment]
     return copy
 

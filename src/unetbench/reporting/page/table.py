@@ -28,6 +28,7 @@ _FIELDS = (
 def sources_data(sources: Sequence[Source]) -> dict[str, Any]:
     """Return the sessions with their conditions, the machines, and the rows by column."""
     names = machine_names([each.report.session.machine for each in sources])
+    labels = _numbered([each.label for each in sources])  # folders of several suites may have one name
     machines = list(dict.fromkeys(names))
     shown = [(number, row) for number, each in enumerate(sources) for row in each.report.rows]
     columns: dict[str, list[Any]] = {
@@ -44,8 +45,7 @@ def sources_data(sources: Sequence[Source]) -> dict[str, Any]:
         "title": _title(sources),
         "machines": machines,
         "sources": [
-            _source(each, name, label)
-            for each, name, label in zip(sources, names, _labels(sources), strict=True)
+            _source(each, name, label) for each, name, label in zip(sources, names, labels, strict=True)
         ],
         "columns": columns,
         "ties": _ties(sources, shown),
@@ -74,10 +74,14 @@ def machine_names(machines: Sequence[Machine]) -> list[str]:
         if not same:
             distinct.append(machine)
         places.append(same[0] if same else len(distinct) - 1)
-    names = [_machine_name(machine) for machine in distinct]
-    shared = Counter(names)
-    told = [f"{name} ({at + 1})" if shared[name] > 1 else name for at, name in enumerate(names)]
+    told = _numbered([_machine_name(machine) for machine in distinct])
     return [told[place] for place in places]
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Return the names, each with its place where several are the same."""
+    shared = Counter(names)
+    return [f"{name} ({at + 1})" if shared[name] > 1 else name for at, name in enumerate(names)]
 
 
 def _machine_name(machine: Machine) -> str:
@@ -92,15 +96,6 @@ def _title(sources: Sequence[Source]) -> str:
         return sources[0].report.title
     machines = len(set(machine_names([each.report.session.machine for each in sources])))
     return f"{len(sources)} sessions on {machines} machine{'s' if machines > 1 else ''}"
-
-
-def _labels(sources: Sequence[Source]) -> list[str]:
-    """Return a label for each, numbered where folders of several suites have the same name."""
-    shared = Counter(each.label for each in sources)
-    return [
-        f"{each.label} ({at + 1})" if shared[each.label] > 1 else each.label
-        for at, each in enumerate(sources)
-    ]
 
 
 def _source(each: Source, machine: str, label: str) -> dict[str, Any]:
