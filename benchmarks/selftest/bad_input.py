@@ -130,6 +130,8 @@ def _hostile(folder: Path) -> Iterator[list[str]]:
                  "os.system", "__import__", "hf-hub:evil/model", "local-dir:/etc", "\ud800"):  # fmt: skip
         yield ["run", good, "--dry-run", "--encoder", name]
         yield ["list", name]
+    yield ["export", "test_resnet", "--recipe", "onnxruntime/fp32", "--size", "64", "--weights", str(bomb),
+           "-o", str(folder / "bundle")]  # fmt: skip
     yield ["run", good, "--dry-run", "--images", "/dev"]
     yield ["run", _suite(folder, b"\xff\xfe\x00"), "--dry-run"]
     yield ["run", _suite(folder, _SUITE + "x = " + "[" * 5000), "--dry-run"]

@@ -18,6 +18,7 @@ from unetbench.reporting.files import write_text
 _HERE = Path(__file__).parent
 _RESULTS = _HERE / "published"
 DOCS = _HERE.parents[1] / "docs"
+_WORDS = {True: "met", False: "MISSED", None: "–"}
 _BEGIN, _END = "<!-- figures: begin (benchmarks/selftest) -->", "<!-- figures: end -->"
 
 
@@ -28,7 +29,7 @@ class Figure:
     name: str
     value: str
     bar: str
-    met: bool
+    met: bool | None  # None where there is no bar
     note: str = ""
 
 
@@ -67,9 +68,7 @@ def publish(
         "figures": [asdict(figure) for figure in figures],
     }
     for figure in figures:
-        print(
-            f"{'met   ' if figure.met else 'MISSED'} {figure.name}: {figure.value} ({figure.bar}) {figure.note}"
-        )
+        print(f"{_WORDS[figure.met]:6} {figure.name}: {figure.value} ({figure.bar}) {figure.note}")
     write_text(_RESULTS / _file_name(record), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     write_page()
 
@@ -100,13 +99,18 @@ def write_page() -> None:
         ),
     )
     machines = Counter(record["number"] for record in records)
-    lines = ["| # | figure | reached | asked | | more |", "|---|---|---|---|---|---|"]
+    judged = Counter(figure["met"] for record in records for figure in record["figures"])
+    lines = [
+        f"{judged.total()} figures: {judged[True]} meet their bar, {judged[False]} miss it (**missed**), {judged[None]} have none (–).",
+        "",
+    ]
+    lines += ["| # | figure | reached | asked | | more |", "|---|---|---|---|---|---|"]
     for record in records:
         where = f" {_machine(record)}" if machines[record["number"]] > 1 else ""
         for figure in record["figures"]:
             cells = (
                 record["number"] + where, figure["name"], figure["value"], figure["bar"],
-                "met" if figure["met"] else "**missed**", figure["note"],
+                "**missed**" if figure["met"] is False else _WORDS[figure["met"]], figure["note"],
             )  # fmt: skip
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     lines.append("")

@@ -92,28 +92,39 @@ def _figure(
     missed = sum(not each.low <= ratio <= each.high for each in stated)
     shifts = sorted(abs(math.log(each.ratio / ratio)) for each in stated if each.verdict != "not decided")
     widths = [math.log(each.high / each.low) / 2 for each in stated]
+    allowed = _allowed(len(stated))
+    sound = wrong == 0 and missed <= allowed
     note = (
-        f"99 % intervals that miss the truth {missed} (bar: 7 of 300), mean half-width "
+        f"wrong verdicts {wrong}, 99 % intervals that miss the truth {missed} (bar: {allowed} of {len(stated)}), mean half-width "
         f"{sum(widths) / max(1, len(widths)):.2%}, no interval in {count - len(stated)}, "
         f"{sum(each.blocks for each in said) / max(1, count):.1f} blocks on average"
     )
     if ratio == 1.0:
         return Figure(
             name=f"{name}: false verdicts", value=f"{wrong} of {count}", bar=f"0 of {trials}",
-            met=wrong == 0 and count == trials and missed <= 7 / 300 * count,
+            met=sound and count == trials,
             note=f"95 % bound {upper_bound(wrong, count):.2%}; {note}",
         ), said  # fmt: skip
     if ratio == 1.1:
         typical = shifts[len(shifts) // 2] if shifts else 0.0
         return Figure(
             name=f"{name}: typical shift of the ratio", value=f"{typical:.2%} in {len(shifts)} of {count}",
-            bar="≤ 1 % or no verdict", met=typical <= 0.01 and wrong == 0, note=f"wrong verdicts {wrong}; {note}",
+            bar="≤ 1 % or no verdict", met=sound and typical <= 0.01, note=note,
         ), said  # fmt: skip
-    bar = "≥ 93 % of 300" if ratio == 1.03 else "the curve"
+    asked = ratio == 1.03  # the others draw the curve
     return Figure(
-        name=f"{name}: found", value=f"{found} of {count}", bar=bar,
-        met=ratio != 1.03 or (found >= 0.93 * count and count == trials), note=f"wrong verdicts {wrong}; {note}",
+        name=f"{name}: found", value=f"{found} of {count}", bar="≥ 93 % of 300" if asked else "none wrong",
+        met=sound and (not asked or (found >= 0.93 * count and count == trials)), note=note,
     ), said  # fmt: skip
+
+
+def _allowed(count: int) -> int:
+    """Return how many of so many 99 % intervals may miss the truth: more would be as unlikely as more than 7 of 300."""
+
+    def more_than(most: int, of: int) -> float:
+        return 1 - sum(math.comb(of, k) * 0.01**k * 0.99 ** (of - k) for k in range(most + 1))
+
+    return next(most for most in range(count + 1) if more_than(most, count) <= more_than(7, 300))
 
 
 if __name__ == "__main__":

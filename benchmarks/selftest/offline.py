@@ -86,7 +86,7 @@ def _tries(seen: dict) -> list[Figure]:  # type: ignore[type-arg]
 
 def inside(suite: Path) -> None:
     """In the namespace: run the sweep, then try to connect; print what was counted of each."""
-    sweep = [sys.executable, "-m", "unetbench.cli", "run", str(suite)]
+    sweep = [sys.executable, "-m", "unetbench", "run", str(suite)]
     tries = [sys.executable, "-c", "import offline; offline.try_to_leave()"]
     counted, traced = [_without_route()], []
     for number, command in enumerate((sweep, tries)):

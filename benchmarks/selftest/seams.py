@@ -67,7 +67,7 @@ def _curve(name: str, models: Sequence[Segmenter], *, held: bool) -> list[Figure
         share = min(_agreement(model, overlap, begins) for model in models)
         figures.append(
             Figure(name=f"{name}, tiles of {_TILE_PX}, {how}: pixels in the same class", value=f"{share:.3%}",
-                   bar="≥ 99.9 %" if judged else "told only", met=share >= _BAR or not judged)
+                   bar="≥ 99.9 %" if judged else "told only", met=share >= _BAR if judged else None)
         )  # fmt: skip
         print(figures[-1].name, figures[-1].value, flush=True)
     return figures

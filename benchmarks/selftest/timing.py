@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from statistics import median
@@ -15,11 +16,13 @@ from unetbench import quiet
 from unetbench.measuring.canary import Canary
 from unetbench.records import Turn
 
+_LEAST_LOUD = 20  # disturbed turns: of fewer, a share says little
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--blocks", type=int, default=200, help="for each length of bursts")
-    parser.add_argument("--minutes", type=float, default=5.0, help="for each length of bursts, at most")
+    parser.add_argument("--minutes", type=float, default=7.0, help="for each length of bursts, at most")
     options = parser.parse_args()
     from_here()
     publish("4", "what the harness adds to a time", _overhead())
@@ -56,19 +59,20 @@ def _overhead() -> list[Figure]:
 
 
 def _bursts(length_s: float, options: argparse.Namespace) -> list[Figure]:
-    """Spin on both cores at random times; a turn that overlaps a burst for a tenth of its time is loud."""
+    """Spin on both cores at once, at random times; a turn that overlaps a burst for a tenth of its time is loud.
+
+    What is true is told by the turns that no burst touches, made among the others: a machine drifts.
+    """
     canary = Canary(2)
     amount = per_ms("compute") * 20
-    calm = blocks({"work": ("compute", amount)}, 3, canary=canary, seed=7, threads=2)
     turns = replace(SHORT, warmup_ns=20_000_000, at_least=8, quiet_runs=1)
     clock = Clock(options.minutes * 60)
     taken: list[Turn] = []
     count = 0
-    spans = []
     with ExitStack() as stack:
+        # The same times for each core: work of one thread moves away from a burst that one core has.
         loads = [
-            stack.enter_context(load(seed, burst_s=length_s, pause_s=max(0.5, 2 * length_s)))
-            for seed in (1, 2)
+            stack.enter_context(load(1, burst_s=length_s, pause_s=max(0.5, 2 * length_s))) for _ in range(2)
         ]
         while count < options.blocks and not clock.over:
             made = blocks({"work": ("compute", amount)}, 4, canary=canary, seed=count, turns=turns, threads=2)
@@ -76,37 +80,42 @@ def _bursts(length_s: float, options: argparse.Namespace) -> list[Figure]:
             count += 4
         spans = [span for each in loads for span in each.bursts()]
     canary.close()
-    level = quiet.level([turn for each in calm["work"].values() for turn in each])
+    level = quiet.level(taken)
     assert level is not None
-    truth = median(ns for each in calm["work"].values() for turn in each for ns in turn.run_ns)
-    loud = [turn for turn in taken if _overlap(turn, spans) > 0.1 and median(turn.run_ns) > 1.1 * truth]
+    untouched = [turn for turn in taken if not _overlap(turn, spans)]
+    # Blind to the gate. Neighbours of the machine's own disturb some, so that it is the middle of the faster half.
+    truth = sorted(median(turn.run_ns) for turn in untouched)[len(untouched) // 4]
+    loud = [
+        turn
+        for turn in taken
+        if _overlap(turn, spans) > 0.1 * len(loads) and median(turn.run_ns) > 1.1 * truth
+    ]
     found = sum(not quiet.is_quiet(turn, level) for turn in loud)
-    kept = [ns for turn in taken if quiet.is_quiet(turn, level) for ns in turn.run_ns]
-    bias = math.log(median(kept) / truth) if kept else float("nan")
-    share = found / len(loud) if loud else 0.0
+    bias = math.log(_median([turn for turn in taken if quiet.is_quiet(turn, level)]) / truth)
     name = f"bursts of {length_s:g} s"
     judged = length_s >= 0.2
     return [
         Figure(
             name=f"{name}: disturbed turns found", value=f"{found} of {len(loud)}",
-            bar="≥ 95 %" if judged else "told only", met=not judged or share >= 0.95,
-            note=f"{count} blocks, {len(taken)} turns",
+            bar=f"≥ 95 % of {_LEAST_LOUD} or more" if judged else "told only",
+            met=len(loud) >= _LEAST_LOUD and found >= 0.95 * len(loud) if judged else None,
+            note=f"{count} blocks, {len(taken)} turns, {len(untouched)} of them touched by no burst",
         ),
         Figure(
             name=f"{name}: bias of the gated median", value=f"{bias:+.2%}", bar="≤ 0.5 %" if judged else "told only",
-            met=not judged or abs(bias) <= 0.005, note=f"ungated {_ungated(taken, truth):+.1%}",
+            met=abs(bias) <= 0.005 if judged else None, note=f"ungated {_median(taken) / truth - 1:+.1%}",
         ),
     ]  # fmt: skip
+
+
+def _median(turns: Sequence[Turn]) -> float:
+    return median(ns for turn in turns for ns in turn.run_ns) if turns else math.nan
 
 
 def _overlap(turn: Turn, spans: list[tuple[float, float]]) -> float:
     length = turn.ended_s - turn.started_s
     inside = sum(max(0.0, min(turn.ended_s, end) - max(turn.started_s, start)) for start, end in spans)
     return inside / length if length else 0.0
-
-
-def _ungated(taken: list[Turn], truth: float) -> float:
-    return median(ns for turn in taken for ns in turn.run_ns) / truth - 1
 
 
 if __name__ == "__main__":
