@@ -152,6 +152,14 @@ def test_what_the_manifest_does_not_name_is_refused(tmp_path: Path, name: str) -
         opened(place)
 
 
+def test_folders_below_folders_are_refused(tmp_path: Path) -> None:
+    """However many: a stranger's thousand would exhaust whoever goes down into each."""
+    place = folder(tmp_path)
+    (place / "a" / "b" / "c" / "d").mkdir(parents=True)
+    with pytest.raises(BadInput, match=r"^[^\n]*'a/b/c' lies deeper"):
+        opened(place)
+
+
 @pytest.mark.parametrize("name", ["network/compiled.blob", "network/deeper/network.onnx"])
 def test_what_a_runtime_might_prefer_to_its_network_is_refused_though_it_is_named(
     tmp_path: Path, name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -202,6 +203,28 @@ def test_a_bundles_own_program_needs_the_runtime_and_numpy_alone(tmp_path: Path,
         np.save(bundle / "logits.npy", np.load(bundle / "logits.npy")[:, ::-1])
         assert "WRONG ANSWER" in (wrong := ran()).stderr
         assert wrong.returncode == 1
+
+
+@pytest.mark.parametrize("answer", ["nan", "noise"])
+def test_a_bundles_own_program_refuses_what_is_no_answer_in_any_precision(
+    tmp_path: Path, answer: str
+) -> None:
+    bundle = folder(tmp_path)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(
+        json.dumps(manifest | {"recipe": manifest["recipe"].replace("fp32", "int8")})
+    )
+    logits = np.load(bundle / "logits.npy")
+    other = (
+        np.full_like(logits, np.nan)
+        if answer == "nan"
+        else np.random.default_rng(0).normal(size=logits.shape)
+    )
+    np.save(bundle / "logits.npy", other.astype(np.float32))
+    done = subprocess.run(
+        [sys.executable, bundle / "predict.py"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "WRONG ANSWER" in done.stderr) == (1, True)
 
 
 def test_the_onnx_of_a_bundle_is_plain(tmp_path: Path) -> None:

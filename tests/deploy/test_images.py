@@ -202,6 +202,24 @@ def test_colours_that_only_jpeg_decodes_are_refused_elsewhere(tmp_path: Path) ->
         _read(path, 3)
 
 
+@pytest.mark.parametrize("compression", ["webp", "jpeg2000", "png"])
+def test_pieces_that_may_decode_to_any_size_are_refused(tmp_path: Path, compression: str) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, _pixels(*SIZE, 3), photometric="rgb", compression=compression)
+    with pytest.raises(BadInput, match="decode to any size"):
+        _read(path, 3)
+
+
+def test_floats_are_taken_from_0_to_1_and_a_cameras_orientation_is_not_applied(tmp_path: Path) -> None:
+    pixels = _pixels(*SIZE, dtype=np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    assert np.array_equal(_read(tmp_path / "a.tif", 1)[..., 0], pixels)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter to the right
+    Image.fromarray(_pixels(*SIZE, 3)).save(tmp_path / "a.jpg", exif=turned)
+    assert _read(tmp_path / "a.jpg", 3).shape == (*SIZE, 3), "mask and image have the same pixels"
+
+
 def _bomb() -> bytes:
     """A PNG of a header that promises 20,000 × 20,000 pixels."""
     header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)

@@ -213,6 +213,31 @@ def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_name_that_is_too_long_is_that_images_trouble_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file system takes names of 255 bytes."""
+    images, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a.png", f"{'b' * 251}.png", f"{'c' * 240}.png", "d.png"):
+        _photo(images, 64, 64, name)
+    assert main(["predict", str(shared().folder), str(images), "-o", str(out)]) == 1
+    said = capsys.readouterr()
+    assert "3 done, 1 failed" in said.out
+    assert "rename the image" in said.err
+    assert {path.name[0] for path in out.glob("*.mask.png")} == {"a", "c", "d"}
+
+
+def test_masks_are_not_put_beside_links_to_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They would be taken for images next time, wherever the links lead."""
+    image = _photo(tmp_path / "elsewhere", 64, 64)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").symlink_to(image)
+    for folder_ in ("in", "elsewhere"):
+        assert "holds the images" in _error(
+            capsys, "predict", shared().folder, tmp_path / "in", "-o", tmp_path / folder_
+        )
+
+
 def test_no_mask_by_a_bundle_that_answers_wrongly_here(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,7 +315,7 @@ def test_an_image_of_nan_is_told(tmp_path: Path) -> None:
 
 def _child(arguments: list[str], before: Callable[[], object] | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "unetbench.cli", *arguments],
+        [sys.executable, "-m", "unetbench", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -432,6 +457,18 @@ def test_the_mask_of_a_png_may_be_a_tiff(tmp_path: Path) -> None:
     assert np.array_equal(
         tifffile.imread(tmp_path / "tiff" / "photo.mask.tif"), _mask(tmp_path / "png" / "photo.mask.png")
     )
+
+
+def test_the_mask_of_a_large_image_is_a_tiff_of_the_same_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = _photo(tmp_path / "in", 70, 90)
+    _run(shared().folder, [image], tmp_path / "small")
+    monkeypatch.setattr("unetbench.deploy.segment._PNG_PIXELS", 1000)
+    _run(shared().folder, [image], tmp_path / "large")
+    large = tifffile.imread(tmp_path / "large" / "photo.mask.tif")
+    assert np.array_equal(large, _mask(tmp_path / "small" / "photo.mask.png"))
+    assert not (tmp_path / "large" / "photo.mask.png").exists()
 
 
 def test_damaged_words_about_the_place_on_the_earth_stop_nothing(tmp_path: Path) -> None:

@@ -37,6 +37,16 @@ def test_tiles_cover_a_length_at_multiples_of_the_unit(
     assert all(0 < second - first <= min(step, side) for first, second in itertools.pairwise(begins))
 
 
+@settings(deadline=None, max_examples=200)
+@given(length=LENGTHS, side=SIDES, overlap=OVERLAPS, unit=st.sampled_from([1, 16, 32, 128]))
+def test_the_overlap_that_is_told_is_kept(length: int, side: int, overlap: float, unit: int) -> None:
+    least = tiles.least_overlap(side, overlap, unit)
+    begins = tiles.starts(length, side, overlap, unit)
+    assert all(second - first <= side * (1 - least) + 1e-9 for first, second in itertools.pairwise(begins))
+    assert tiles.least_overlap(256, 0.75, 128) == 0.5
+    assert tiles.least_overlap(128, 0.5, 128) == 0.0, "a coarse stride leaves none"
+
+
 def test_tiles_lie_where_nnu_net_puts_them() -> None:
     """The example in the source of its compute_steps_for_sliding_window."""
     assert tiles.starts(110, 64, 0.5) == (0, 23, 46)

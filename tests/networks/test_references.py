@@ -232,6 +232,42 @@ def test_what_a_project_cannot_build_is_told_in_a_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "mean", "std"),
+    [
+        ("resnet18", 0.485, 0.229), ("inceptionv4", 0.5, 0.5), ("timm-tf_efficientnet_lite0", 0.5, 0.5),
+        ("timm-efficientnet-b0", 0.485, 0.229), ("dpn68", 0.486, 0.235), ("xception", 0.5, 0.5),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:`timm-` encoders:DeprecationWarning")
+def test_an_encoder_of_smp_brings_the_normalisation_of_its_weights(
+    encoder: str, mean: float, std: float
+) -> None:
+    with torch.device("meta"):
+        model = smp.build(classes=1, in_channels=3, encoder=encoder)
+    assert model.mean[0] == pytest.approx(mean, abs=1e-3)
+    assert model.std[0] == pytest.approx(std, abs=1e-3)
+
+
+@torch.no_grad()
+def test_a_checkpoint_of_torchvision_fits_as_it_is_saved_with_its_auxiliary_head(tmp_path: Path) -> None:
+    own = torchvision.models.get_model(
+        "fcn_resnet50", weights=None, weights_backbone=None, num_classes=2, aux_loss=True
+    ).eval()
+    assert any(name.startswith("aux_classifier.") for name in own.state_dict())
+    torch.save(own.state_dict(), tmp_path / "own.pt")
+    text = "torchvision.fcn_resnet50"
+    model = Network(reference=text, classes=2, weights=str(tmp_path / "own.pt")).build()
+    image = torch.randn(1, 3, 64, 64)
+    assert torch.equal(model(image), own(image)["out"])
+
+
+def test_what_a_project_cannot_run_is_told_in_a_line_too() -> None:
+    """Its weights take a run: smp pads to 32, which a patch of 14 does not divide."""
+    with pytest.raises(Unsupported, match=r"^[^\n]*cannot be built"):
+        Network(reference="smp.dpt[tu-vit_small_patch14_dinov2]", image_size=(96, 96)).build()
+
+
 def test_pretrained_weights_are_not_fetched() -> None:
     with pytest.raises(BadInput, match="no pretrained weights here"):
         Network(reference="torchvision.fcn_resnet50", weights="pretrained").build()

@@ -16,6 +16,7 @@ from unetbench import Network, photos
 from unetbench.errors import BadInput
 from unetbench.measuring.parity import relative_error
 from unetbench.networks import Segmenter
+from unetbench.networks.weights import tensors
 
 NAME = "test_resnet"
 
@@ -150,7 +151,17 @@ def test_a_checkpoint_that_does_not_fit(tmp_path: Path) -> None:
     save_file(state | {"more": torch.zeros(1)}, path)
     assert "beyond the network's 1 tensors, first 'more'" in _refused(path)
     save_file(state, path)
-    assert "shapes differ for" in _refused(path, classes=2)
+    assert "has in other shapes 2 tensors" in _refused(path, classes=2)
+
+
+def test_a_checkpoint_of_another_size_says_that_it_is_the_size(tmp_path: Path) -> None:
+    """Position embeddings are of one size; everything else of the network fits."""
+    path = tmp_path / "w.safetensors"
+    save_file(tensors(Network("test_vit", image_size=(160, 160)).build()), path)
+    assert Network("test_vit", image_size=(160, 160), weights=str(path)).build()
+    with pytest.raises(BadInput, match=r"pos_embed.*give the --size \(image_size\)") as caught:
+        Network("test_vit", image_size=(128, 128), weights=str(path)).build()
+    assert "\n" not in str(caught.value)
 
 
 class _Harmful:

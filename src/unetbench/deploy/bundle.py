@@ -26,6 +26,8 @@ from unetbench.runtimes._chosen import HALVES, of
 
 _READ_BYTES = 1 << 20
 
+_MOST_FOLDERS = 2  # below each other: the network's, and one for each half
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -136,7 +138,11 @@ def digest(path: Path) -> str:
 
 
 def _files(folder: Path, root: Path) -> Iterator[str]:
-    """Give the paths of all files below a folder; what is neither file nor folder is refused."""
+    """Give the paths of all files below a folder; what is neither file nor folder is refused, and so are deep folders."""
+    if len(folder.relative_to(root).parts) > _MOST_FOLDERS:
+        raise BadInput(
+            f"bundle {str(root)!r}: {str(folder.relative_to(root))[:80]!r} lies deeper than any of a bundle: take it out."
+        )
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
         place = Path(entry.path)
         mode = entry.stat(follow_symlinks=False).st_mode
@@ -172,6 +178,6 @@ def _messages(message: Any) -> Iterator[Any]:
     """Give all messages within one, wherever they are: onnx's own search goes by what the file says of itself."""
     for field, value in message.ListFields():
         if field.message_type is not None:
-            for each in value if field.is_repeated else (value,):
+            for each in (value,) if hasattr(value, "ListFields") else value:
                 yield each
                 yield from _messages(each)

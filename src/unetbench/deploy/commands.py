@@ -23,6 +23,7 @@ def export(options: Namespace, write: Write, complain: Write) -> int:
         recipes=(options.recipe,),
         sizes=(options.size,),
         classes=options.classes,
+        in_channels=options.channels,
         weights=options.weights,
     )
     (case,) = asked.cases(machine.threads_or_granted(options.threads))

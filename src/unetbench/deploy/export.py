@@ -28,7 +28,7 @@ from unetbench.deploy.manifest import (
     encoded,
 )
 from unetbench.deploy.verify import Trial
-from unetbench.errors import BadInput, Unsupported
+from unetbench.errors import BadInput, Unsupported, one_line
 from unetbench.measuring import artifacts, reference, single
 from unetbench.records import Case, Choice, Measurement, Recipe
 from unetbench.runtimes._chosen import HALVES
@@ -114,7 +114,7 @@ def stored_card(store: Path, case: Case) -> Card:
                     )
     raise BadInput(
         f"store {str(store)!r} has no time of {case.name} at {case.height_px}x{case.width_px} with "
-        f"{case.network.classes} classes, these weights and {case.threads} threads: leave --store out to measure it now."
+        f"{case.network.classes} classes, {case.network.in_channels} channels, these weights and {case.threads} threads: leave --store out to measure it now."
     )
 
 
@@ -217,8 +217,12 @@ def _unfinished(to: Path) -> Iterator[Path]:
         made.chmod(0o755)
         made.replace(to)
     except OSError as error:
+        if not str(error.filename2 or error.filename or made).startswith(
+            str(made)
+        ):  # another file, met on the way
+            raise
         raise BadInput(
-            f"folder {str(to)!r} cannot be written ({error.strerror}): make room, or give another with -o."
+            f"folder {str(to)!r} cannot be written ({error.strerror or one_line(error)}): make room, or give another with -o."
         ) from error
     finally:
         shutil.rmtree(made, ignore_errors=True)

@@ -6,6 +6,7 @@ A mask's numbers are the classes; a palette gives them colours in viewers.
 from __future__ import annotations
 
 import colorsys
+import hashlib
 import os
 import struct
 import zlib
@@ -49,7 +50,8 @@ def palette(classes: int) -> NDArray[np.uint8] | None:
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a temporary name beside a file's; what was written there takes its place at the end, synced."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Not longer than the name itself may be: a file system takes 255 bytes.
+    temporary = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}.{os.getpid()}.part")
     try:
         yield temporary
         with temporary.open("rb") as stream:

@@ -5,6 +5,7 @@ It imports no torch where the bundle's runtime is not torch's, and prints nothin
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -132,6 +133,12 @@ class _Run:
             mask, overlay = segment(image, self._order.out, network, self._settings, costs, watcher)
             self._record.add(image, facts, self._name, mask, overlay, costs.spent_ns)
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                self.summary.failed += 1
+                watcher.failed(
+                    image, f"the name of its mask is too long for {str(self._order.out)!r}: rename the image"
+                )
+                return
             raise BadInput(
                 f"{error.filename or str(self._order.out)!r} cannot be written ({error.strerror}): make room or "
                 "give another -o DIR; what is done stays, the same command goes on from there."
@@ -179,7 +186,9 @@ class _Run:
 
 def _refuse_twins(files: Sequence[Path], out: Path, record: Record) -> None:
     """Two images of one name would write one mask; masks beside the images would be taken for images next time."""
-    if any(file.resolve().parent == out.resolve() for file in files):
+    if any(
+        out.resolve() in (file.resolve().parent, file.parent.resolve()) for file in files
+    ):  # a link, or its target
         raise BadInput(f"folder {str(out)!r} holds the images: give -o a folder of its own.")
     by_stem: dict[str, Path] = {}
     for file in files:

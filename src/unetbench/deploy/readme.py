@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from unetbench import parts
 from unetbench.deploy.manifest import INPUT, LOGITS, Manifest
+from unetbench.deploy.tiles import least_overlap
 from unetbench.deploy.verify import agreement, time_text
 from unetbench.reporting.row import rewrite_proof
 
@@ -65,7 +66,10 @@ def text(manifest: Manifest) -> str:
         else "the largest is the class",
         input=INPUT,
         logits=LOGITS,
-        overlap=manifest.overlap,
+        overlap=min(
+            least_overlap(side, manifest.overlap, manifest.unit_px)
+            for side in (case.height_px, case.width_px)
+        ),
         unit=manifest.unit_px,
         onnx=onnx,
     )

@@ -54,9 +54,19 @@ def starts(length: int, side: int, overlap: float, unit: int = 1) -> tuple[int, 
         return (0,)
     unit = min(unit, side)
     last = -(-(length - side) // unit)
-    at_most = max(1, int(side * (1 - overlap)) // unit)  # units from one tile to the next
-    steps = -(-last // at_most)
+    steps = -(-last // _most_units(side, overlap, unit))
     return tuple(round(step * last / steps) * unit for step in range(steps + 1))
+
+
+def least_overlap(side: int, overlap: float, unit: int) -> float:
+    """Return the overlap that neighbouring tiles have at least where one is asked for: a coarse unit leaves less."""
+    unit = min(unit, side)
+    return 1 - _most_units(side, overlap, unit) * unit / side
+
+
+def _most_units(side: int, overlap: float, unit: int) -> int:
+    """How many units the next tile may be away."""
+    return max(1, int(side * (1 - overlap)) // unit)
 
 
 def shares(begins: Sequence[int], length: int, side: int) -> tuple[Weights, ...]:

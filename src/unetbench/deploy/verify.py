@@ -18,7 +18,7 @@ import msgspec
 from unetbench import machine
 from unetbench.deploy.bundle import Bundle, opened
 from unetbench.deploy.manifest import NETWORK, Card
-from unetbench.errors import BadInput, WorkerLost
+from unetbench.errors import BadInput, WorkerLost, one_line
 from unetbench.measuring import artifacts, reference, single
 from unetbench.measuring.parity import Floats
 from unetbench.records import Case, Measurement, Parity
@@ -113,10 +113,18 @@ class Trial:
         """Measure it in a fresh process. Raises: WorkerLost."""
         with TemporaryDirectory(prefix="unetbench-") as scratch:
             known, made, place = (Path(scratch) / name for name in ("known", "made", "artifact"))
-            known.mkdir()
-            reference.write_answers(known, self.image[None], self.expected[None], [self.eager_relative_error])
-            shutil.copytree(self.network, made)
-            artifacts.seal(made, place, self.facts)
+            try:
+                known.mkdir()
+                reference.write_answers(
+                    known, self.image[None], self.expected[None], [self.eager_relative_error]
+                )
+                shutil.copytree(self.network, made)
+                artifacts.seal(made, place, self.facts)
+            except OSError as error:  # some have no errno and no file's name
+                raise BadInput(
+                    f"folder {str(Path(scratch).parent)!r} takes no copy of the network ({one_line(error)}): "
+                    "make room, or give TMPDIR another."
+                ) from error
             return single.measured(self.case, known, place, Path(scratch), on_phase)
 
 

@@ -5,10 +5,12 @@ A network knows nothing of rewrites, runtimes or measuring: those act on it from
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 
 from unetbench import parts
-from unetbench.errors import UnetbenchError, Unsupported
+from unetbench.errors import Unsupported, in_our_words
 from unetbench.networks.encoder import Encoder
 from unetbench.networks.segmenter import Segmenter
 from unetbench.networks.weights import fill
@@ -25,7 +27,11 @@ def build(network: Network) -> Segmenter | Whole:
     weights that do not fit.
     """
     model = drawn(network)
-    fill(model, network.weights, seed=network.seed)
+    if network.reference is None:
+        fill(model, network.weights, seed=network.seed)
+    else:
+        with _of_another_project(network):  # random weights take a run, which its forward may refuse
+            fill(model, network.weights, seed=network.seed)
     return model.eval()
 
 
@@ -58,16 +64,16 @@ def _reference(network: Network) -> Whole:
     module = parts.chosen("reference", choice).module()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(network.seed)
-        try:
+        with _of_another_project(network):
             model: Whole = module.build(
                 classes=network.classes,
                 in_channels=network.in_channels,
                 image_size=network.image_size,
                 **dict(choice.options),
             )
-        except UnetbenchError:
-            raise
-        except Exception as error:  # of another project: any kind
-            reason = (str(error) or type(error).__name__).partition("\n")[0]
-            raise Unsupported(f"{network.name} cannot be built ({reason}): choose another.") from error
     return model
+
+
+def _of_another_project(network: Network) -> AbstractContextManager[None]:
+    """Tell what another project's code raises, of whatever kind, as a network that is not supported."""
+    return in_our_words(lambda said: Unsupported(f"{network.name} cannot be built ({said}): choose another."))

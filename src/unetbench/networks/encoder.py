@@ -76,6 +76,6 @@ class Encoder(nn.Module):
         if height > rows or width > columns:
             raise BadInput(
                 f"this network was built for images of up to {rows}×{columns} pixels and is given one of "
-                f"{int(height)}×{int(width)}: build it with image_size=({int(height)}, {int(width)})."
+                f"{int(height)}×{int(width)}: build it with image_size=({int(height)}, {int(width)}), or choose one that takes any size."
             )
         return self.fixed_size

@@ -13,7 +13,7 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from unetbench.errors import Unsupported
+from unetbench.errors import BadInput, Unsupported
 from unetbench.networks import pyramid
 from unetbench.networks.trial import Size, Trial, on_meta
 
@@ -70,7 +70,13 @@ def chosen_levels(strides: Sequence[int]) -> tuple[int, ...]:
 
 
 def _planned(name: str, arguments: dict[str, Any], image_size: Size | None) -> Plan:
-    config = timm.get_pretrained_cfg(name)
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise BadInput(
+            f"encoder {name!r} has a tag that timm does not know: `unetbench list encoders '{name.partition('.')[0]}*'` "
+            "shows those that it has."
+        ) from error
     _, *sides = config.input_size if config else (3, *_FULL_SIZE)
     own: Size = (sides[0], sides[1])
     fixed = config is not None and config.fixed_input_size

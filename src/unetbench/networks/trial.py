@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from unetbench.errors import BadInput, Unsupported
+from unetbench.records import SMALLEST_SIDE_PX
 
 Size = tuple[int, int]  # height, width; pixels
 
-_SMALLEST_SIDE_PX = 32  # of the images that a network has to take
 _LARGEST_TRIED_PX = 256  # every model of timm without a fixed size takes as much
 _MOST_MULTIPLES = 8  # of the deepest stride: attention in blocks of 8 cells asks for that
 _REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, IndexError, ZeroDivisionError)
@@ -149,7 +149,7 @@ class Trial:
     def _sides(self) -> Iterator[Size]:
         for times in range(1, _MOST_MULTIPLES + 1):
             multiple = self.cell * times
-            smallest = max(_SMALLEST_SIDE_PX, multiple)
+            smallest = max(SMALLEST_SIDE_PX, multiple)
             for side in range(multiple, max(_LARGEST_TRIED_PX, multiple) + 1, multiple):
                 if side >= smallest:
                     yield multiple, side

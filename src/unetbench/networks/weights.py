@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from unetbench.networks.whole import Whole, intake
 _CROPS = 4  # photographs that give the batch-norm statistics
 _CROP_PX = 256  # 4 crops of 256² have as many pixels as one input of 512²: under a second
 _WHOLE_CROP_PX = 256  # smaller, dilated convolutions of whole networks would see more border than image
+_OF_SIZE = "pos_embed"  # timm's name of what a model built for one size has for each place in it
 _SCALE, _BRANCH_SCALE, _SHIFT = (0.5, 1.5), (0.1, 0.5), 0.2  # of random batch norms
 
 
@@ -135,21 +136,41 @@ def _load_checkpoint(model: nn.Module, path: Path) -> None:
     state = _read_checkpoint(path)
     own, first = model.state_dict(), _first_names(model)
     if isinstance(model, Whole) and not own.keys() & state.keys():
-        state = {f"network.{name}": value for name, value in state.items()}  # as its project saves it
+        state = model.own_names(state)
     given = {first.get(name, name): value for name, value in state.items()}
     missing, surplus = sorted(set(first.values()) - given.keys()), sorted(given.keys() - own.keys())
     wrong = sorted(name for name in own.keys() & given.keys() if own[name].shape != given[name].shape)
-    for found, what in (
-        (missing, "lacks"),
-        (surplus, "has beyond the network's"),
-        (wrong, "shapes differ for"),
-    ):
-        if found:
-            raise BadInput(
-                f"weights {path.name} do not fit this network: the file {what} {len(found)} tensors, "
-                f"first {found[0]!r}; give the checkpoint of this encoder, decoder and number of classes."
-            )
+    if missing or surplus or wrong:
+        raise BadInput(
+            f"weights {path.name} do not fit this network: {_unlike(missing, surplus, wrong, own, given)}."
+        )
     model.load_state_dict({name: given[first[name]] for name in own})
+
+
+def _unlike(
+    missing: Sequence[str],
+    surplus: Sequence[str],
+    wrong: Sequence[str],
+    own: Mapping[str, Tensor],
+    given: Mapping[str, Tensor],
+) -> str:
+    """Say by what a checkpoint differs, and what else to give."""
+    if not (missing or surplus) and all(_OF_SIZE in name for name in wrong):
+        return (
+            f"{wrong[0]!r} has shape {tuple(given[wrong[0]].shape)} in the file and {tuple(own[wrong[0]].shape)} for this size: "
+            "position embeddings are of one size; give the --size (image_size) that it was trained with"
+        )
+    found, what = (
+        (missing, "lacks")
+        if missing
+        else (surplus, "has beyond the network's")
+        if surplus
+        else (wrong, "has in other shapes")
+    )
+    return (
+        f"the file {what} {len(found)} tensors, first {found[0]!r}; give the checkpoint of this encoder, decoder and "
+        "number of classes and channels"
+    )
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ The network itself is used as it is; only padding and cropping are added.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -21,7 +21,8 @@ class Whole(nn.Module):
 
     `encoder` is the name of its part that counts as such. `multiple_px` and `least_side_px` are what its sides
     must be; `fixed_size` what they always are. `stride_px` is what one cell of its deepest map stands for, which a network
-    that takes any size has too: moved by less an image has other answers.
+    that takes any size has too: moved by less an image has other answers. `prefix` is what its project's names of weights
+    lack here, `unused` how those begin that inference does not need.
     Shapes: (B, C, H, W) -> (B, classes, H, W); with `dimensions=3` (B, C, D, H, W) -> (B, classes, D, H, W).
     Raises: Unsupported for an input of another number of dimensions.
     """
@@ -39,6 +40,8 @@ class Whole(nn.Module):
         mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
         std: Sequence[float] = IMAGENET_DEFAULT_STD,
         dimensions: int = 2,
+        prefix: str = "network.",
+        unused: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.network = network
@@ -47,11 +50,20 @@ class Whole(nn.Module):
         self.stride_px = stride_px or multiple_px
         self.mean, self.std = tuple(mean), tuple(std)
         self._encoder = encoder
+        self._prefix, self._unused = prefix, unused
 
     @property
     def encoder(self) -> nn.Module:
         """The part of the network that counts as its encoder."""
         return self.network.get_submodule(self._encoder)
+
+    def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a checkpoint as its project saves it under this module's names."""
+        return {
+            f"{self._prefix}{name}": value
+            for name, value in state.items()
+            if not name.startswith(self._unused)
+        }
 
     def forward(self, images: Tensor) -> Tensor:
         sides = images.shape[2:]

@@ -79,16 +79,16 @@ def main(arguments: list[str]) -> str:
     """Segment an image, or check the bundle's own answer; return what is to be said."""
     if len(arguments) == 2:
         mask = segment(read(arguments[0])).astype(np.uint16)
-        np.save(arguments[1], mask)
-        return f"wrote {arguments[1]}: {mask.shape[0]}x{mask.shape[1]}, classes {np.unique(mask).tolist()}"
+        np.save(to := arguments[1].removesuffix(".npy") + ".npy", mask)  # as NumPy names it
+        return f"wrote {to}: {mask.shape[0]}x{mask.shape[1]}, classes {np.unique(mask).tolist()}"
     if arguments:
         raise SystemExit("usage: python predict.py [IMAGE MASK.npy]")
-    expected = np.load(HERE / "logits.npy", allow_pickle=False)
-    found = logits(np.load(HERE / "input.npy", allow_pickle=False))
+    expected, given = (np.load(HERE / f"{name}.npy", allow_pickle=False) for name in ("logits", "input"))
     spread = expected - expected.mean((0, 2, 3), keepdims=True)
-    error = np.linalg.norm(found - expected) / np.linalg.norm(spread)
+    error = np.linalg.norm(logits(given) - expected) / np.linalg.norm(spread)
     told = ABOUT["certificate"]["parity"]["relative_error"]
-    if "/fp32" in ABOUT["recipe"] and not error <= max(1e-3, 3 * told):  # others differ from CPU to CPU
+    most = max(1e-3, 3 * told) if "/fp32" in ABOUT["recipe"] else max(0.9, 1.05 * told)  # CPUs differ
+    if not error <= most:
         raise SystemExit(f"WRONG ANSWER: relative error {error:.1e}, where it was exported {told:.1e}")
     return f"relative error {error:.1e}; python predict.py IMAGE MASK.npy segments an image"
 

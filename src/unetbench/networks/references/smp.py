@@ -16,6 +16,7 @@ from torch import nn
 from unetbench.errors import Unsupported
 from unetbench.networks.trial import padded_size
 from unetbench.networks.whole import Whole
+from unetbench.records import SMALLEST_SIDE_PX
 
 REQUIRES = ("segmentation_models_pytorch",)
 OPTIONS = {
@@ -40,9 +41,16 @@ OPTIONS = {
         "mobileone_s1", "mobileone_s2", "mobileone_s3", "mobileone_s4",
     ),
 }  # fmt: skip
+_HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+_DPN = {"mean": (124 / 255, 117 / 255, 104 / 255), "std": (1 / (0.0167 * 255),) * 3}
+# Of smp's own encoders those whose weights were not trained with ImageNet's usual mean and deviation, by how their names
+# begin. Source: pretrained_settings of smp 0.5; later ones ask a hub for them.
+_NORMALISATION = {
+    "inceptionv4": _HALF, "inceptionresnetv2": _HALF, "xception": _HALF, "timm-tf_efficientnet_lite": _HALF,
+    "dpn": _DPN,
+}  # fmt: skip
 _OF_TIMM = "tu-"  # smp's own mark
 _DEEPEST_STRIDE = 32  # that a model built for one size is padded to
-_SMALLEST_SIDE_PX = 32  # of the images that a network has to take
 _LARGEST_TRIED_PX = 256  # every architecture takes as much
 
 
@@ -57,7 +65,8 @@ def build(
     """Build a network of smp, on its own default encoder where none is named, with that one's normalisation."""
     asked: dict[str, Any] = {} if encoder is None else {"encoder_name": encoder}
     named = encoder or ("tu-vit_base_patch16_224.augreg_in21k" if architecture == "dpt" else "resnet34")
-    facts: dict[str, Any] = {}
+    known = (its for name, its in _NORMALISATION.items() if named.startswith(name))
+    facts: dict[str, Any] = dict(next(known, {}))
     config = timm.get_pretrained_cfg(named.removeprefix(_OF_TIMM)) if named.startswith(_OF_TIMM) else None
     if config is not None:
         facts = {"mean": config.mean, "std": config.std}
@@ -79,7 +88,7 @@ def _least_side_px(network: nn.Module, in_channels: int, multiple: int) -> int:
     """Return the smallest square that a network takes: some halve a map until none is left. Nothing is computed."""
     tensors = itertools.chain(network.named_parameters(), network.named_buffers())
     ghosts = {name: tensor.to("meta") for name, tensor in tensors}
-    step = max(_SMALLEST_SIDE_PX, multiple)
+    step = max(SMALLEST_SIDE_PX, multiple)
     for side in range(step, _LARGEST_TRIED_PX + 1, step):
         try:
             image = torch.empty(1, in_channels, side, side, device="meta")

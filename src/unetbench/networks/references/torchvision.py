@@ -11,6 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from unetbench.networks.whole import Whole
+from unetbench.records import RGB
 
 REQUIRES = ("torchvision",)
 OPTIONS = {
@@ -23,7 +24,7 @@ OPTIONS = {
         "lraspp_mobilenet_v3_large",
     )
 }
-_RGB = 3
+
 _STRIDE_RESNET_PX, _STRIDE_MOBILENET_PX = 8, 16  # of their dilated backbones
 
 
@@ -38,10 +39,13 @@ def build(
     network: Any = torchvision.models.get_model(
         architecture, weights=None, weights_backbone=None, num_classes=classes
     )
-    if in_channels != _RGB:
+    if in_channels != RGB:
         _take(network.backbone, in_channels)
     stride = _STRIDE_RESNET_PX if "resnet" in architecture else _STRIDE_MOBILENET_PX
-    return Whole(_Logits(network), in_channels=in_channels, encoder="network.backbone", stride_px=stride)
+    return Whole(
+        _Logits(network), in_channels=in_channels, encoder="network.backbone", stride_px=stride,
+        prefix="network.network.", unused=("aux_classifier.",),
+    )  # fmt: skip
 
 
 class _Logits(nn.Module):
