@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from benchmarks.selftest.simulated import Machine, Simulated, blocks
@@ -17,6 +18,7 @@ from unetbench import levels
 from unetbench.measuring.preset import STANDARD
 from unetbench.measuring.schedule import Sweep
 from unetbench.records import Block, Case, Result, Session, Turn
+from unetbench.records import Machine as Facts
 from unetbench.reporting import comparison
 from unetbench.reporting.report import Report, report
 from unetbench.store import Store, reading, writing
@@ -61,14 +63,21 @@ def _sweep(store: Store, session: Session) -> Sweep:
 
 
 def _measured(
-    store: Store, *, far: float = 0.0, threads: int = 1, cases: Mapping[Case, Simulated] = CASES
+    store: Store,
+    *,
+    far: float = 0.0,
+    threads: int = 1,
+    cases: Mapping[Case, Simulated] = CASES,
+    here: Facts | None = None,
 ) -> Sweep:
     """A session of twelve paired blocks in the store, with what the sweep notes of its quiet level.
 
     All have the same chance: they differ by what makes one louder alone. How far chance parts them besides is
     for `benchmarks/selftest/coverage.py` to tell.
     """
-    session = store.open_session(machine(), preset="standard", images="x", command=["run"], fresh=True)
+    session = store.open_session(
+        here or machine(), preset="standard", images="x", command=["run"], fresh=True
+    )
     sweep = _sweep(store, session)
     busy = Machine(memory=(0.5, 0.35), turns=12)
     *made, null = blocks(Random(1), [*cases.values(), NULL], busy, 12)
@@ -123,6 +132,18 @@ def test_too_loud_a_session_says_so_and_settles_nothing(tmp_path: Path) -> None:
     told = _report(tmp_path / "a.sqlite")
     assert "Not quiet" in " ".join(told.notes())
     assert {pair.verdict for pair in told.said.pairs.values()} == {"not decided"}
+
+
+@pytest.mark.parametrize("other", [{"cpu": "Another CPU"}, {"versions": (("numpy", "1.0"),)}])
+def test_another_machines_record_and_another_numpys_are_none(tmp_path: Path, other: dict[str, Any]) -> None:
+    """A faster machine's canaries would make every session here a loud one."""
+    with writing(tmp_path / "a.sqlite") as store:
+        _measured(store, here=machine(**other))
+        assert _measured(store, far=FAR)._above(1) == (0.0, 0.0)
+        assert _measured(store, here=machine(environment=(("OMP_WAIT_POLICY", "x"),)))._above(1) == (0.0, 0.0)
+        assert _measured(store, far=FAR)._above(1) == pytest.approx((0.0, FAR), abs=0.001), (
+            "the shell moves none"
+        )
 
 
 def test_other_threads_are_another_record(tmp_path: Path) -> None:

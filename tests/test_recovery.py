@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from tests.samples import case, machine, measurement
+from tests.test_store import may_not_write
 from unetbench import recovery, sqlite_pages
 from unetbench.errors import StoreError
 from unetbench.records import Block, Failure, Turn
@@ -144,6 +147,21 @@ def test_results_in_the_log_of_a_killed_run_are_saved(tmp_path: Path) -> None:
         store.append(session, case(), measurement())
         saved = recovery.recover(tmp_path / "a.sqlite", tmp_path / "b.sqlite")
     assert saved.count == 1
+
+
+def test_the_log_of_a_store_that_may_not_be_written_is_saved_too() -> None:
+    """Its copy has a mode of its own: the two are joined by writing."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with writing(folder / "a.sqlite") as store:
+            facts = {"preset": "quick", "images": "x", "command": ["run"], "fresh": True}
+            store.append(store.open_session(machine(), **facts).identifier, case(), measurement())  # type: ignore[arg-type]
+            for suffix in ("", "-wal"):
+                copy = shutil.copy(folder / f"a.sqlite{suffix}", folder / f"killed.sqlite{suffix}")
+                Path(copy).chmod(0o444)
+        folder.chmod(0o777)
+        with may_not_write():
+            assert recovery.recover(folder / "killed.sqlite", folder / "new.sqlite").count == 1
 
 
 def test_merged_sessions_keep_their_machines_apart(tmp_path: Path) -> None:

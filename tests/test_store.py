@@ -112,6 +112,18 @@ def test_only_a_case_that_was_not_run_may_be_replaced(path: Path) -> None:
         assert result.measurements == (measurement(),)
 
 
+def test_the_next_measurement_alone_has_a_number_below_all_that_are_there(path: Path) -> None:
+    """A recovered store may have lost the first of them: how many there are says nothing."""
+    with writing(path) as store:
+        session = _session(store)
+        assert store.next_alone(session, case().key()) == 0
+        store.append(session, case(), measurement(1.0), block=-1)
+        store.append(session, case(), measurement(1.0), block=3)
+        assert store.next_alone(session, case().key()) == -2
+        store.append(session, case(), measurement(2.0), block=-2)
+        assert store.next_alone(session, case("resnet34").key()) == 0
+
+
 def test_a_second_writer_is_refused_and_told_who_holds_it(path: Path) -> None:
     code = f"from unetbench.store import writing\nwith writing({str(path)!r}): pass"
     code = code.replace(repr(str(path)), f"__import__('pathlib').Path({str(path)!r})")
@@ -315,16 +327,17 @@ def test_damage_is_left_as_it_is(path: Path) -> None:
         assert path.read_bytes() == content
 
 
-def test_an_empty_file_cannot_be_read_and_stays_empty(path: Path) -> None:
+def test_an_empty_file_has_no_session_and_stays_empty(path: Path) -> None:
+    """As a run leaves its store that was killed before it wrote."""
     path.touch()
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError, match="no session yet") as caught:
         load(path)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == b""
 
 
 @contextmanager
-def _may_not_write() -> Iterator[None]:
+def may_not_write() -> Iterator[None]:
     """Be nobody for a while where the tests run as root, whom no permission stops."""
     if os.geteuid():
         yield
@@ -362,7 +375,7 @@ def locked() -> Iterator[Path]:
 
 def test_a_read_only_store_is_read_whole(locked: Path) -> None:
     before = {file.name: file.read_bytes() for file in locked.parent.iterdir()}
-    with _may_not_write():
+    with may_not_write():
         assert len(load(locked).results) == 2
         after = {file.name: file.read_bytes() for file in locked.parent.iterdir()}
     assert after.keys() == before.keys()
@@ -373,12 +386,12 @@ def test_a_store_whose_log_cannot_be_read_is_not_shown_as_whole(locked: Path) ->
     locked.parent.chmod(0o755)
     locked.with_name(locked.name + "-shm").unlink()
     locked.parent.chmod(0o555)
-    with _may_not_write(), suppress(StoreError):  # told, not hidden
+    with may_not_write(), suppress(StoreError):  # told, not hidden
         assert len(load(locked).results) == 2
 
 
 def test_a_folder_that_cannot_be_written_is_told(locked: Path) -> None:
-    with _may_not_write(), pytest.raises(StoreError), writing(locked):
+    with may_not_write(), pytest.raises(StoreError), writing(locked):
         pass
 
 

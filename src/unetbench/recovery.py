@@ -119,10 +119,10 @@ def _content(path: Path) -> bytes:
     """The file's bytes, with what its log holds where SQLite can still join the two; on a copy."""
     with TemporaryDirectory(prefix="unetbench-") as folder:
         copy = Path(folder) / "copy.sqlite"
-        shutil.copy(path, copy)
+        shutil.copyfile(path, copy)  # not its mode: a log is joined by writing
         log = path.with_name(path.name + "-wal")
         if log.is_file():
-            shutil.copy(log, copy.with_name(copy.name + "-wal"))
+            shutil.copyfile(log, copy.with_name(copy.name + "-wal"))
             with contextlib.suppress(sqlite3.DatabaseError):
                 connection = sqlite3.connect(copy)
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -33,7 +33,9 @@ class Store:
         self.path = path
 
     def sessions(self) -> tuple[Session, ...]:
-        """Return all sessions, oldest first."""
+        """Return all sessions, oldest first; none of a file that no run has come to write."""
+        if not pragma(self._connection, "user_version"):
+            return ()
         return tuple(
             Session(
                 identifier=identifier,
@@ -107,6 +109,16 @@ class Store:
                     f"changed; `unetbench recover {self.path} NEW` saves every row that is whole."
                 )
             yield row
+
+    def next_alone(self, session: int, key: str) -> int:
+        """Return the number of a case's next measurement alone: 0, −1, −2 …, below all that are there.
+
+        A recovered store may lack some of them.
+        """
+        rows = self._rows(
+            "result", 'WHERE session = ? AND "case" = ? AND failure IS NULL AND block <= 0', session, key
+        )
+        return min((int(row[2]) for row in rows), default=1) - 1
 
     def span_s(self, session: int) -> float:
         """Return the seconds from a session's start to its last result, pauses included."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,7 +15,7 @@ from tests.samples import case
 from unetbench.errors import WorkerLost
 from unetbench.measuring.paired import PairedBlock
 from unetbench.measuring.preset import Turns
-from unetbench.records import Block, Case, Failure, Measurement
+from unetbench.records import Block, Case, Failure, Measurement, Turn
 
 CASES = (
     case(threads=1),
@@ -115,8 +116,50 @@ def test_a_block_goes_on_until_each_case_has_enough_quiet_runs() -> None:
 
 
 def test_a_machine_that_is_never_quiet_ends_the_block_by_time() -> None:
-    shared, _, _ = _run(turns=Turns(case_limit_s=30.0, quiet_runs=10_000))
-    assert 8 <= len(shared.null_turns) <= 40
+    """Of this clock every reading is a second, and a turn reads it twice beside the canaries' own."""
+    unending = Turns(case_limit_s=30.0, quiet_runs=10_000, at_most=10_000)
+    shared, _, _ = _run(turns=unending)
+    assert 8 <= len(shared.null_turns) <= 31
+    longer, _, _ = _run(turns=replace(unending, case_limit_s=60.0))
+    assert len(longer.null_turns) > len(shared.null_turns)
+    most, _, _ = _run(turns=replace(unending, case_limit_s=1e9, at_most=13))
+    assert len(most.null_turns) == 13
+
+
+def test_the_quiet_level_is_that_of_the_session_not_of_the_block() -> None:
+    """Turns of a block that is loud throughout are quiet by its own level alone."""
+    unlimited = Turns(at_most=30, case_limit_s=1e9)
+    quieter = Turn(order=0, before_ns=(500, 500), after_ns=(500, 500), run_ns=(1,) * 3)
+    workers: dict[Case, FakeWorker] = {}
+
+    def made(earlier: dict[Case, list[Turn]]) -> int:
+        workers.clear()
+
+        def start(started: Case) -> FakeWorker:
+            workers[started] = FakeWorker()
+            return workers[started]
+
+        block = _block(start, FakeCanary(workers), turns=unlimited)
+        block.earlier = earlier
+        return len(block.run()[0].null_turns)
+
+    assert made({}) == 8
+    assert made({each: [quieter] * 30 for each in CASES}) == 30
+
+
+def test_every_turn_is_warmed_up_as_the_protocol_says() -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+    workers: dict[Case, FakeWorker] = {}
+
+    def start(started: Case) -> FakeWorker:
+        workers[started] = FakeWorker(on_ask=lambda do, arguments: asked.append((do, arguments)))
+        return workers[started]
+
+    _block(start, FakeCanary(workers)).run()
+    first = [arguments for do, arguments in asked if do == "run" and arguments["limit_ns"] > 0]
+    turns = [arguments for do, arguments in asked if do == "turn"]
+    assert [(each["at_least"], each["limit_ns"]) for each in first] == [(5, 2_000_000_000)] * 3
+    assert {(each["warmup_ns"], each["runs"]) for each in turns} == {(50_000_000, 3)}
 
 
 @pytest.mark.parametrize("stage", ["load", "run", "turn", "check", "memory"])

@@ -11,8 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from unetbench import photos
 from unetbench.measuring.schedule import has_result
 from unetbench.records import DENORMALS_SEEN, Result
 from unetbench.results import load
@@ -29,7 +32,7 @@ def _suite(folder: Path) -> Path:
 
 def _start(suite: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "unetbench.cli", "run", str(suite), "--threads", "1", *arguments],
+        [sys.executable, "-m", "unetbench", "run", str(suite), "--threads", "1", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -113,6 +116,26 @@ def test_kill_9_and_ctrl_c_lose_nothing_that_was_shown_and_the_same_command_goes
     assert measurement.in_force[DENORMALS_SEEN].startswith(("flushed in all", "unknown"))
     assert measurement.parity.measured_class == "exact"
     assert measurement.peak_run_bytes > 50e6
+
+
+def test_ones_own_photographs_are_what_is_measured(tmp_path: Path) -> None:
+    suite, images = _suite(tmp_path / "suite"), tmp_path / "images"
+    images.mkdir()
+    for name, value in (("a.png", 0), ("b.png", 255)):
+        Image.fromarray(np.full((64, 64), value, np.uint8)).save(images / name)
+    code, _, err = _finish(
+        _start(suite, "--encoder", "test_resnet", "--images", str(images), "--channels", "1")
+    )
+    assert (code, err) == (0, "")
+    run = load(suite / "results" / "results.sqlite")
+    assert (
+        run.session.images
+        == photos.digest(photos.folder_photos(images))
+        != photos.digest(photos.default_photos())
+    )
+    (result,) = run.results
+    assert result.case.network.in_channels == 1
+    assert result.failure is None
 
 
 def test_compile_and_reparameterize_for_real(tmp_path: Path) -> None:

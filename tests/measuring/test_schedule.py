@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from tests.fakes import FakeWorker
 from unetbench.errors import StoreError, TimeUp
 from unetbench.machine import machine
 from unetbench.measuring import artifacts, reference, session
-from unetbench.measuring.preset import QUICK, STANDARD, TUNE, Preset
+from unetbench.measuring.preparing import Preparing
+from unetbench.measuring.preset import QUICK, RIGOROUS, STANDARD, TUNE, Preset
 from unetbench.measuring.race import group_key
 from unetbench.measuring.schedule import Sweep
 from unetbench.records import Case, Failure, Network, Recipe, Result
@@ -51,7 +53,7 @@ class Watcher:
     def finished(self, result: Result, done: int, left_s: float) -> None:
         self.told.append(f"finished {result.case.name} {done}")
         with reading(self.path) as store:
-            on_disk = {each.case for each in store.results(1)}
+            on_disk = {each.case for each in store.results(store.sessions()[-1].identifier)}
         assert result.case in on_disk, "a row shows as done only when it is on the disk"
 
     def after(self, what: str, left_s: float) -> None:
@@ -532,6 +534,66 @@ def test_what_is_in_hand_when_the_budget_is_over_is_no_finding(
         assert store.interruptions(1) == {}, "nothing crashed"
 
 
+def test_a_checkpoint_trained_anew_under_its_old_path_begins_another_session(
+    tmp_path: Path, folder_ready: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else networks of other weights stood in one table under one name, and the old one's times were the new one's."""
+    checkpoint = tmp_path / "model.pt"
+    checkpoint.write_bytes(b"trained")
+    path = tmp_path / "results.sqlite"
+    network = replace(CASES[0].network, weights=str(checkpoint))
+    cases = [replace(CASES[0], network=network), CASES[1]]
+    monkeypatch.setattr(session, "worker_starter", lambda *_: lambda case, limit=None: FakeWorker())
+    plan = session.Plan(cases=cases, store=path, preset=QUICK, command=["run"])
+
+    def measured_in() -> list[int]:
+        return [r.session for r in session.run(plan, lambda cases, known, finding: Watcher(path))]
+
+    assert measured_in() == [1, 1]
+    checkpoint.touch()
+    assert measured_in() == [1, 1], "the same content"
+    checkpoint.write_bytes(b"trained anew")
+    plan = replace(plan, cases=[replace(cases[0], height_px=96), CASES[1]])
+    assert measured_in() == [2, 2], "the network counts, under whatever recipe and size"
+    plan = replace(plan, cases=cases)
+    assert measured_in() == [2, 2]
+
+
+@pytest.mark.parametrize("halving", [False, True])
+def test_a_checkpoint_under_another_path_is_the_same_network(
+    tmp_path: Path, folder_ready: None, halving: bool
+) -> None:
+    """What was measured alone under the first name has its blocks under the second; it was left out without a word."""
+
+    def cases(name: str) -> tuple[Case, ...]:
+        (tmp_path / name).write_bytes(b"trained")
+        network = replace(CASES[0].network, weights=str(tmp_path / name))
+        return tuple(replace(case, network=network) for case in CASES[::2])
+
+    path = tmp_path / "results.sqlite"
+    with writing(path) as store:
+        opened = _session(store, fresh=False)
+        _made(
+            store, opened, lambda _: FakeWorker(), cases("a.pt"), TUNE, Watcher(path), iter(range(10**6))
+        ).run()
+        again = cases("b.pt")
+        contenders = session._contenders(store, opened.identifier, again)
+        assert set(contenders) == set(again)
+        started: list[Case] = []
+        sweep = _made(
+            store, opened, lambda case: started.append(case) or FakeWorker(), again, TUNE, Watcher(path),
+            iter(range(10**6)),
+        )  # fmt: skip
+        sweep.halving = halving
+        sweep.run()
+        assert not started, "alone it is known"
+        sweep.race(Silence(), None)
+        assert set(started) == set(again)
+        assert all(result.blocks for result in store.results(opened.identifier))
+    dotted = replace(again[0].network, weights=f"{tmp_path}/./b.pt")
+    assert dotted == again[0].network
+
+
 def test_what_is_in_hand_when_two_budgets_are_over_is_a_row_so_that_others_have_the_next(
     tmp_path: Path, folder_ready: None
 ) -> None:
@@ -572,6 +634,81 @@ def test_a_block_that_the_budget_cuts_is_not_stored(tmp_path: Path, folder_ready
         assert len(store.blocks(1)) == 4, "of two networks"
         assert all(result.failure is None for result in store.results(1))
     assert all(worker.ended for worker in workers)
+
+
+def test_where_the_reference_of_the_blocks_is_lost_what_was_measured_alone_stays(
+    tmp_path: Path, folder_ready: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks may compare more inputs than the processes alone did: that there is no memory for them says nothing of a case."""
+    path = tmp_path / "results.sqlite"
+    with writing(path) as store:
+        opened = _session(store, fresh=False)
+        watcher = Watcher(path)
+        sweep = _made(
+            store, opened, lambda _: FakeWorker(), CASES[:3:2], STANDARD, watcher, iter(range(10**6))
+        )
+        sweep.run()
+        monkeypatch.setattr(reference, "ready", lambda folder: False)
+        monkeypatch.setattr(reference, "there", lambda folder: False)
+        lost = ("reference", "out of memory", "killed by SIGKILL")
+        sweep.preparing.start_worker = lambda case, limit_s: FakeWorker(fails=lost)
+        sweep.preparing._ready.clear()
+        sweep.race(Silence(), None)
+        results = store.results(opened.identifier)
+    assert [result.failure for result in results] == [None, None]
+    assert all(result.alone and not result.blocks for result in results)
+    assert any("what its answers are compared with was lost (out of memory" in line for line in watcher.told)
+
+
+@pytest.mark.parametrize("builds", [1, 3])
+def test_what_is_autotuned_is_built_as_often_as_the_preset_says_and_blocks_take_turns_with_it(
+    tmp_path: Path, folder_ready: None, monkeypatch: pytest.MonkeyPatch, builds: int
+) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(Preparing, "artifact", lambda _, case, build=0: taken.append(build))
+    _race(tmp_path, lambda case: FakeWorker(), cases=CASES[:3:2], preset=replace(STANDARD, builds=builds))
+    of_blocks = taken[2:]  # two alone
+    assert set(of_blocks) == set(range(builds))
+    assert of_blocks[::2][: 2 * builds] == [*range(builds)] * 2
+    assert RIGOROUS.builds == 3
+
+
+def test_a_budget_bounds_the_time_that_is_told(tmp_path: Path, folder_ready: None) -> None:
+    path = tmp_path / "results.sqlite"
+    with writing(path) as store:
+        watcher = Watcher(path)
+        opened = _session(store, fresh=False)
+        _made(store, opened, lambda _: FakeWorker(), CASES, QUICK, watcher, iter(range(10**6))).run(60.0)
+    assert watcher.left_s
+    assert max(watcher.left_s) <= 60.0
+
+
+def test_bf16_is_measured_in_fp32_where_it_is_emulated_and_told_as_not_run(
+    tmp_path: Path, folder_ready: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes: list[Case | None] = []
+
+    def starter(*_: Any) -> Callable[..., FakeWorker]:
+        def start(case: Case | None, limit: float | None = None) -> FakeWorker:
+            return FakeWorker(on_ask=lambda do, _: probes.append(case) if do == "probe" else None)
+
+        return start
+
+    monkeypatch.setattr(session, "worker_starter", starter)
+    monkeypatch.setattr(session.machine, "bf16_instructions", lambda: ())
+    asked = replace(CASES[0], recipe=Recipe.parse("torch_compile/bf16"))
+
+    def ran(name: str, **options: Any) -> list[tuple[str, str]]:
+        path = tmp_path / f"{name}.sqlite"
+        plan = session.Plan(cases=[CASES[0], asked], store=path, preset=QUICK, command=["run"], **options)
+        results = session.run(plan, lambda cases, known, finding: Watcher(path))
+        return [(str(r.case.recipe), r.failure.kind if r.failure else "ok") for r in results]
+
+    assert sorted(ran("emulated")) == [
+        ("torch_compile/bf16", "not run"), ("torch_compile/fp32", "ok"), ("torch_eager/fp32", "ok"),
+    ]  # fmt: skip
+    assert probes, "it was timed, too"
+    assert sorted(ran("forced", force=True)) == [("torch_compile/bf16", "ok"), ("torch_eager/fp32", "ok")]
 
 
 def test_a_block_of_slow_runs_may_take_longer_than_a_process_alone(

@@ -132,6 +132,17 @@ def test_where_nothing_is_near_the_fastest_go_on() -> None:
     assert {case.network.encoder for case in measured.asked[1][1]} == {"mobileone_s0", "regnetx_004"}
 
 
+def test_where_no_form_meets_the_limit_the_nearest_have_blocks() -> None:
+    """Not those of the best quality, which as a rule are the farthest away."""
+    wish = _search(max_latency_ms=20.0)
+    known = [
+        Measured()._result(case) for case in wish.cases(["resnet50", "resnet18", "mobileone_s0"], RECIPES)
+    ]
+    assert {case.network.encoder for case in wish.finalists(known)} == {"resnet18", "mobileone_s0"}
+    unlimited = _search(max_latency_ms=None, max_memory_mb=1.0)
+    assert {case.network.encoder for case in unlimited.finalists(known)} == {"resnet50", "resnet18"}
+
+
 def test_weights_and_answers_stay_from_rung_to_rung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured, plans = Measured(), []
 

@@ -39,7 +39,7 @@ def measure(sweep: Sweep, deadline: float | None) -> bool:
     """Measure what is not known yet; return whether there was time for all."""
     session = sweep.session.identifier
     wanted = set(sweep.cases)
-    cases = worth([result for result in sweep.store.results(session) if result.case in wanted])
+    cases = worth([result for result in sweep.results() if result.case in wanted])
     facts = sweep.store.facts(session)
     known = facts.get(LIMITS_FACT, {})
     by_threads = {case.threads: case for case in cases if str(case.threads) not in known}

@@ -19,7 +19,7 @@ from unetbench.errors import WorkerLost
 from unetbench.measuring import block
 from unetbench.measuring.launch import Worker
 from unetbench.measuring.preset import Turns
-from unetbench.records import Block, Case, Failure, Measurement, Turn
+from unetbench.records import ROUNDS, Block, Case, Failure, Measurement, Turn
 
 
 class CanaryReader(Protocol):
@@ -79,7 +79,7 @@ class PairedBlock:
 
     def _start(self) -> None:
         """Start all processes at once, then warm up one at a time with the others stopped."""
-        self.on_phase(f"block {self.number}: starting {len(self.cases)} processes")
+        self.on_phase(f"block {self.number % ROUNDS}: starting {len(self.cases)} processes")
         began = self.clock()
         for case in self.cases:
             self._live[case] = self.start_worker(case)
@@ -113,7 +113,7 @@ class PairedBlock:
         worker.pause()
 
     def _take_turns(self) -> None:
-        self.on_phase(f"block {self.number}: taking turns")
+        self.on_phase(f"block {self.number % ROUNDS}: taking turns")
         shuffle = random.Random(self.seed)
         spent_s = dict.fromkeys(self._live, 0.0)
         while self._live and not self._enough(spent_s):
@@ -200,7 +200,7 @@ class PairedBlock:
         try:
             act()
         except WorkerLost as lost:
-            message = f"in block {self.number}: {lost.message}"
+            message = f"in block {self.number % ROUNDS}: {lost.message}"
             self._failures[case] = Failure(stage=lost.stage, kind=lost.kind, message=message)
             self._end(case, self._live.pop(case))
 

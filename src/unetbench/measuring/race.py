@@ -20,6 +20,7 @@ from unetbench.records import REFERENCE, ROUNDS, Block, Case, Result, Turn
 from unetbench.samples import together
 from unetbench.stats import summary
 
+_FP32, _FP64 = 4, 8  # bytes of a number
 _MEMORY_SHARE = 0.6  # of the memory granted, for all processes of a block
 # Before a block was made, from what the cases took alone (measured on 2 cores):
 _START_S = 4.5  # processes start at once
@@ -33,22 +34,32 @@ Group = tuple[Case, ...]
 Turned = Mapping[Case, Mapping[int, Sequence[Turn]]]
 
 
-def groups(results: Iterable[Result], memory_bytes: int) -> tuple[Group, ...]:
+def groups(results: Iterable[Result], memory_bytes: int, inputs: int = 0) -> tuple[Group, ...]:
     """Return the cases that are measured alive together: one network and input, the reference with them.
 
     One that failed later stays in its group, which keeps its name; the race is told that it is lost. Where their
-    peaks need more than the memory allows a group is split, each part with the reference.
+    peaks need more than the memory allows a group is split, each part with the reference. `inputs`: how many the blocks'
+    reference has, where the processes alone may have held fewer.
     """
     peaks: dict[Case, int] = {}
     by_network: dict[str, list[Case]] = {}
     for result in results:
         if result.alone:
             alone = result.alone[-1]
-            peaks[result.case] = alone.peak_load_bytes + (alone.held_bytes or 0)  # which its process has too
+            held = 0  # before it was taken off, peaks had it in them
+            if alone.held_bytes is not None:
+                held = max(alone.held_bytes, inputs * _held_bytes(result.case))
+            peaks[result.case] = alone.peak_load_bytes + held  # which its process has, too
             by_network.setdefault(result.case.network_key(), []).append(result.case)
     return tuple(
         part for cases in by_network.values() for part in _parts(cases, peaks, memory_bytes * _MEMORY_SHARE)
     )
+
+
+def _held_bytes(case: Case) -> int:
+    """Return what measuring holds for one input: its pixels, the fp64 answer and the case's own."""
+    of_pixel = _FP32 * case.network.in_channels + (_FP64 + _FP32) * case.network.classes
+    return case.batch * case.height_px * case.width_px * of_pixel
 
 
 def _parts(cases: Sequence[Case], peaks: Mapping[Case, int], room: float) -> list[Group]:
@@ -189,7 +200,8 @@ class Race:
     def _admit(self) -> bool:
         """Let those race that can reach the first look in time, the fastest alone before others; who cannot is passed over.
 
-        What they are chosen by is no part of what they are judged by, so the verdicts stay valid.
+        Asked when nobody races any more: where none can reach it, the first has what time there is, which gives estimates
+        and is gone on from. What they are chosen by is no part of what they are judged by, so the verdicts stay valid.
         Return whether there were any.
         """
         left_s = float("inf") if self.deadline is None else self.deadline - self.clock()
@@ -202,7 +214,7 @@ class Race:
                 left_s -= needed
                 self._waiting.remove(group)
                 self._racing.append(group)
-        if self._waiting and not self._racing:  # none comes to a look: the first gives estimates
+        if self._waiting and len(self._racing) == before:
             self._racing.append(self._waiting.pop(0))
         return len(self._racing) > before
 
@@ -220,6 +232,10 @@ class Race:
         """Leave a case out of the blocks to come: it has failed."""
         self._lost.add(case)
         self._out |= {group for group in self.groups if not self.staying(group)}
+
+    def given_up(self, group: Group) -> None:
+        """Leave a group out: what all its cases need cannot be had."""
+        self._out.add(group)
 
     def blocks(self, group: Group) -> int:
         """Return how many blocks a group has."""

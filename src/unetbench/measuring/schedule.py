@@ -6,10 +6,9 @@ It imports no torch, knows no process and prints nothing: tests drive it with a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from unetbench import levels, quiet
 from unetbench.errors import TimeUp, WorkerLost
@@ -17,6 +16,7 @@ from unetbench.keys import digest
 from unetbench.measuring import halving
 from unetbench.measuring.block import measure
 from unetbench.measuring.launch import Worker
+from unetbench.measuring.observer import Observer
 from unetbench.measuring.paired import CanaryReader, PairedBlock
 from unetbench.measuring.preparing import Preparing, refuse_full_disk
 from unetbench.measuring.preset import Preset
@@ -32,31 +32,6 @@ _LIMIT_FACTOR, _LEAST_LIMIT_S = 10.0, 60.0  # of a block's worker, over what the
 CUT = "in hand when a budget was over"  # a fact of the session: what was
 CUT_TWICE = "not done when two budgets were over: --fresh or another store, with more time, tries again"
 _POISON = 2  # runs that ended without a word, as by a crash of the machine, with the same case in hand
-
-
-class Observer(Protocol):
-    """What watches a sweep: a display, or nothing."""
-
-    def started(self, case: Case, left_s: float) -> None:
-        """A case is in hand; so much time is expected for it and those after it."""
-
-    def phase(self, name: str) -> None:
-        """The case in hand has come to a phase: building, compiling, warming up, measuring."""
-
-    def tick(self) -> None:
-        """A second has passed; never called while a case is timed."""
-
-    def finished(self, result: Result, done: int, left_s: float) -> None:
-        """A result is on the disk; so much time is expected for the cases after it."""
-
-    def block(self, results: Sequence[Result], number: int, left_s: float) -> None:
-        """A paired block of these cases is on the disk; the race goes on for so long, at most."""
-
-    def after(self, what: str, left_s: float) -> None:
-        """The cases are done and something else is in hand; so much time is expected for it and what follows."""
-
-    def close(self) -> None:
-        """The sweep is over, or was interrupted."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,32 +73,42 @@ class Sweep:
         Return whether there was time for all.
         Raises: TimeUp where the time ended with a case in hand that may need more: the same command begins with it.
         """
-        results = {result.key: result for result in self.store.results(self.session.identifier)}
+        results = {result.key: result for result in self.results()}
         waiting = [case for case in self.cases if not has_result(results.get(case.key()))]
         done = len(self.cases) - len(waiting)
         for index, case in enumerate(waiting):
             if deadline is not None and self.clock() + self.expected_s(case) > deadline:
                 return False
-            self.observer.started(case, sum(map(self.expected_s, waiting[index:])))
+            self.observer.started(case, self._left_s(waiting[index:], deadline))
             start = self.clock()
-            earlier = results.get(case.key())
             with self.store.in_hand(self.session.identifier, [case.key()]):
-                result = self._run_case(case, block=-len(earlier.alone) if earlier else 0)
+                result = self._run_case(
+                    case, block=self.store.next_alone(self.session.identifier, case.key())
+                )
             self._spent_s.setdefault(_kind(case), []).append(self.clock() - start)
             done += 1
-            self.observer.finished(result, done, sum(map(self.expected_s, waiting[index + 1 :])))
+            self.observer.finished(result, done, self._left_s(waiting[index + 1 :], deadline))
         return True
+
+    def results(self) -> tuple[Result, ...]:
+        """Return the results of the session so far, of its own cases under the names that these have now."""
+        return asked(self.store.results(self.session.identifier), self.cases)
+
+    def _left_s(self, waiting: Sequence[Case], deadline: float | None) -> float:
+        """Return how long these are likely to take, where so much time is left."""
+        needed = sum(map(self.expected_s, waiting))
+        return needed if deadline is None else max(0.0, min(needed, deadline - self.clock()))
 
     def race(self, canary: CanaryReader, deadline: float | None) -> bool:
         """Make paired blocks of what has been measured alone; return whether all is settled, or the time was up before."""
         wanted = set(self.cases)
-        known = self.store.results(self.session.identifier)
+        known = self.results()
         results = {r.case: r for r in known if r.case in wanted}
         besides = sum(bool(r.blocks) for r in known if r.case not in wanted)
         threads = self.cases[0].threads
         # What an earlier run had beside them counts for the line on the canaries, as it does in a report.
         turned = {result.case: result.turns for result in known if result.case.threads == threads}
-        racing = groups(results.values(), self.memory_bytes)
+        racing = groups(results.values(), self.memory_bytes, self.preparing.checked_inputs)
         made_before = self.store.blocks(self.session.identifier)
         used = {block.number for block in made_before}.union(*(result.turns for result in known))
         race = Race(
@@ -149,6 +134,16 @@ class Sweep:
             cases = race.staying(group)
             self.observer.started(cases[-1], race.left_s())
             start = self.clock()
+            try:
+                self.preparing.reference(cases[0])
+            except WorkerLost as lost:
+                refuse_full_disk(
+                    lost.message
+                )  # else what the cases did alone stays: this says nothing of them
+                race.given_up(group)
+                what = f"no blocks of {cases[0].network.name}: what its answers are compared with was lost"
+                self.observer.after(f"{what} ({lost.kind}: {lost.message})", 0.0)
+                continue
             outcomes = self._run_block(race, group, number, canary)
             made = any(not isinstance(outcome, Failure) for outcome in outcomes.values())
             if made:
@@ -307,6 +302,12 @@ def _kind(case: Case) -> str:
 def expected_s(case: Case) -> float:
     """Return a first guess of a case's time, before any was measured."""
     return _EXPECTED_S.get(_kind(case), _EXPECTED_OTHER_S)
+
+
+def asked(results: Iterable[Result], cases: Iterable[Case]) -> tuple[Result, ...]:
+    """Return results with the cases as they are asked for: a checkpoint that is given by another path is the same."""
+    own = {case.key(): case for case in cases}
+    return tuple(replace(each, case=own.get(each.key, each.case)) for each in results)
 
 
 def has_result(result: Result | None) -> bool:

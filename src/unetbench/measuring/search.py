@@ -15,8 +15,9 @@ from math import ceil
 from pathlib import Path
 
 from unetbench.measuring import halving, session
+from unetbench.measuring.observer import Observer
 from unetbench.measuring.preset import TUNE, Preset
-from unetbench.measuring.schedule import Observer, has_result
+from unetbench.measuring.schedule import has_result
 from unetbench.quality import Quality
 from unetbench.records import REFERENCE, Case, Machine, Recipe, Result
 from unetbench.stats import disturbed, summary
@@ -154,8 +155,13 @@ class Search:
     def finalists(self, results: Sequence[Result]) -> list[Case]:
         """Return the cases that have paired blocks: of the best encoders within the limits, those that meet them."""
         whole = [r for r in results if r.failure is None and r.alone and r.case.recipe != REFERENCE]
-        meeting = [r for r in whole if self._meets(r)] or whole
-        encoders = self.best_first(dict.fromkeys(r.case.network.encoder for r in meeting))
+        meeting = [r for r in whole if self._meets(r)]
+        encoders = self.best_first(dict.fromkeys(r.case.network.encoder for r in meeting or whole))
+        if (
+            not meeting and self.max_latency_ms is not None
+        ):  # the nearest: by how much it fails is what is asked
+            encoders = list(dict.fromkeys(r.case.network.encoder for r in sorted(whole, key=_median_ms)))
+        meeting = meeting or whole
         chosen = encoders[:_FINALISTS]
         return [r.case for r in meeting if r.case.network.encoder in chosen]
 

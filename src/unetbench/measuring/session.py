@@ -16,9 +16,10 @@ from unetbench.errors import BadInput, TimeUp, WorkerLost
 from unetbench.keys import digest
 from unetbench.measuring import artifacts, breakdown, halving
 from unetbench.measuring.launch import ProcessWorker
+from unetbench.measuring.observer import Observer
 from unetbench.measuring.preflight import Bf16, bf16, substituted
 from unetbench.measuring.preset import Preset
-from unetbench.measuring.schedule import Observer, Sweep, has_result
+from unetbench.measuring.schedule import Sweep, asked, has_result
 from unetbench.records import Case, Result
 from unetbench.store import Store, writing
 from unetbench.store_file import WORK
@@ -61,8 +62,8 @@ def run(
     """
     began = time.monotonic()
     images = plan.images or photos.default_photos()
-    asked = {(choice.name, case.recipe.precision) for case in plan.cases for choice in case.recipe.runtimes}
-    for name, precision in sorted(asked):
+    needed = {(choice.name, case.recipe.precision) for case in plan.cases for choice in case.recipe.runtimes}
+    for name, precision in sorted(needed):
         installed(parts.find("runtime", name), precision)
     cache = artifacts.cache_folder()
     artifacts.prune(cache)
@@ -72,12 +73,12 @@ def run(
             preset=plan.preset.name,
             images=photos.digest(images),
             command=list(plan.command),
-            fresh=plan.fresh,
+            fresh=plan.fresh or _another_content(store, plan.cases),
         )
         preset = replace(plan.preset, case_limit_s=plan.limit_s or plan.preset.case_limit_s)
         start = worker_starter(work, preset.case_limit_s, _ends_at(began, plan.budget_s))
         cases, finding = _runnable(plan, store, session.identifier, start)
-        known = {result.key: result for result in store.results(session.identifier)}
+        known = {result.key: result for result in asked(store.results(session.identifier), cases)}
         done = [known[case.key()] for case in cases if has_result(known.get(case.key()))]
         watcher = observer(cases, done, finding)
         try:
@@ -103,6 +104,17 @@ def run(
             forget_work(plan.store)
         wanted = {case.key() for case in (*plan.cases, *cases)}
         return tuple(result for result in store.results(session.identifier) if result.key in wanted)
+
+
+def _another_content(store: Store, cases: Sequence[Case]) -> bool:
+    """Whether a file that a case names (its checkpoint, its plans) is not what the latest session measured under its path.
+
+    Results of both would stand in one table under one name, so that another session begins.
+    """
+    named = {case.network for case in cases if case.network.canonical() != case.network}
+    sessions = store.sessions() if named else ()
+    known = store.results(sessions[-1].identifier) if sessions else ()
+    return any(each.case.network in named and each.case.key() != each.key for each in known)
 
 
 def _swept(sweep: Sweep, plan: Plan, deadline: float | None) -> str:
@@ -147,7 +159,7 @@ def _contenders(store: Store, session: int, cases: Sequence[Case]) -> tuple[Case
     noted = store.facts(session).get(name)
     if noted is None:
         wanted = set(cases)
-        found = halving.contenders(r for r in store.results(session) if r.case in wanted)
+        found = halving.contenders(r for r in asked(store.results(session), cases) if r.case in wanted)
         noted = [case.key() for case in found]
         store.note(session, name, noted)
     return tuple(case for case in cases if case.key() in set(noted))

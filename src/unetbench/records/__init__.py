@@ -1,6 +1,7 @@
 """The frozen records that every layer shares. Standard library only."""
 
 from unetbench.records.asked import REFERENCE as REFERENCE
+from unetbench.records.asked import RGB as RGB
 from unetbench.records.asked import SMALLEST_SIDE_PX as SMALLEST_SIDE_PX
 from unetbench.records.asked import Case as Case
 from unetbench.records.asked import Choice as Choice

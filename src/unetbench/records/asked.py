@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import lru_cache
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from unetbench.errors import BadInput
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from unetbench.networks.segmenter import Segmenter
     from unetbench.networks.whole import Whole
 
+RGB = 3  # channels of an image, where nothing else is said
 SMALLEST_SIDE_PX = 32  # one cell of the deepest map of a stride-32 encoder
 
 
@@ -29,7 +31,7 @@ class Network:
     _: KW_ONLY
     decoder: str = "unet"
     classes: int = 1
-    in_channels: int = 3
+    in_channels: int = RGB
     decoder_channels: tuple[int, ...] | None = None
     image_size: tuple[int, int] | None = None
     weights: str = "random"
@@ -42,11 +44,13 @@ class Network:
                 f"a network needs at least 1 class and 1 input channel; got classes={self.classes}, "
                 f"in_channels={self.in_channels}: give positive numbers."
             )
-        object.__setattr__(self, "weights", str(self.weights))
+        object.__setattr__(self, "weights", str(PurePath(str(self.weights))))  # ./m.pt is m.pt
         for name in ("decoder_channels", "image_size"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _positive_integers(name, value))
+        if self.image_size is not None and len(self.image_size) != 2:
+            raise BadInput(f"image_size {self.image_size} is not accepted: give (height, width), in pixels.")
         if (self.reference is None) != bool(self.encoder):
             raise BadInput(
                 "a network is an encoder with a decoder, or a reference: give one of the two, "
