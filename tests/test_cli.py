@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ import pytest
 from tests.samples import case, machine, measurement
 from unetbench import photos
 from unetbench.cli import main
+from unetbench.deploy import export
+from unetbench.errors import BadInput
 from unetbench.machine import machine as here
-from unetbench.measuring import session
+from unetbench.measuring import search, session
 from unetbench.records import Failure, Result
 from unetbench.store import writing
 
@@ -295,6 +299,83 @@ def test_a_refused_store_leaves_nothing_beside_it(suite: Path, capsys: pytest.Ca
     (suite / "mine.txt").write_text("my notes, of some length so that it is no header\n" * 30)
     _error(capsys, "run", str(suite), "--store", str(suite / "mine.txt"))
     assert sorted(path.name for path in suite.iterdir()) == ["mine.txt", "suite.toml"]
+
+
+def test_files_of_two_stores_in_one_folder_are_two(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the tables of one run stand beside another's store."""
+
+    def run(plan: session.Plan, observer: object) -> tuple[Result, ...]:
+        with writing(plan.store) as store:
+            one = store.open_session(here(), preset="quick", images="x", command=["run"], fresh=True)
+            store.append(one.identifier, plan.cases[0], measurement(50))
+            return store.results(one.identifier)
+
+    monkeypatch.setattr(session, "run", run)
+    for name in ("results.sqlite", "a.sqlite", "b"):
+        assert main(["run", str(suite), "--store", str(suite / name)]) == 0
+    folders = {path.parent.relative_to(suite).as_posix() for path in suite.rglob("results.csv")}
+    assert folders == {".", "a.files", "b.files"}
+
+
+def test_channels_reach_every_verb_that_builds_a_network(
+    suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = []
+    monkeypatch.setattr(session, "run", lambda plan, observer: plans.append(plan) or ())
+    grey = ["--channels", "1"]
+    for command in (["run", str(suite)], ["tune", "resnet18", "--store", str(suite / "tuned.sqlite")]):
+        main([*command, *grey])
+    assert {case.network.in_channels for plan in plans for case in plan.cases} == {1}
+    asked: list[int] = []
+
+    def search_(wish: search.Search, *_: object) -> None:
+        asked.append(wish.axes.in_channels)
+        raise BadInput("enough")
+
+    def export_(order: export.Order) -> None:
+        asked.append(order.case.network.in_channels)
+        raise BadInput("enough")
+
+    monkeypatch.setattr(search, "search", search_)
+    monkeypatch.setattr(export, "export", export_)
+    assert main(["advise", "--budget", "1m", "--store", str(suite / "a.sqlite"), *grey]) == 2
+    assert main(["export", "resnet18", "--recipe", "mnn/fp32", "-o", str(suite / "b"), *grey]) == 2
+    assert asked == [1, 1]
+
+
+@pytest.mark.parametrize(("command", "code"), [("run", 130), ("report", 0)])
+def test_who_listens_no_more_ends_what_is_measured_and_it_is_no_success(
+    suite: Path, command: str, code: int
+) -> None:
+    """As `| head -1` does: a run that was cut off there has not run all."""
+    script = (
+        "import sys\n"
+        "from unetbench import cli\n"
+        "from unetbench.measuring import session\n"
+        "from unetbench.reporting.live import PlainLines\n"
+        "def run(plan, observer):\n"
+        "    for number in range(100_000):\n"
+        "        watcher = observer(plan.cases, (), None)\n"
+        "    return ()\n"
+        "session.run = run\n"
+        "cli._COMMANDS['report'] = lambda options, given: cli._said('unread' for _ in range(100_000))\n"
+        "sys.exit(cli.main())"
+    )
+    for errors in (subprocess.PIPE, subprocess.STDOUT):
+        with subprocess.Popen(
+            [sys.executable, "-c", script, command, str(suite)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.stdout.close()
+            said = process.stderr.read() if process.stderr else ""
+        assert process.returncode == code
+        if errors is subprocess.PIPE:
+            assert ("goes on from there" in said) == (command == "run")
+        assert "Traceback" not in said
 
 
 def test_a_pattern_chooses_among_parts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,12 +85,58 @@ def test_the_lowest_layer_imports_the_standard_library_alone(name: str) -> None:
         ("runtimes", ("measuring", "rewrites", "reporting", "networks", "store", "cli")),
         ("measuring", ("reporting", "advisor", "deploy", "cli")),
         ("deploy", ("networks", "rewrites", "listing", "doctor", "cli")),
+        ("networks", ("deploy",)),
+        ("rewrites", ("deploy",)),
+        ("runtimes", ("deploy",)),
     ],
 )
 def test_imports_go_down_only(folder: str, refused: tuple[str, ...]) -> None:
     for path in sorted((SOURCE / folder).rglob("*.py")):
         upward = {name for name in _ours(path) if name.startswith(refused)}
         assert not upward, f"{_place(path)} imports {upward}"
+
+
+# Whoever stands in a line imports from the lines above it alone; those that are named nowhere stand below all.
+ABOVE = (
+    "errors stats student_t sqlite_pages tails terminal",
+    "keys amounts encoders photos plans quality spread",
+    "records",
+    "machine parts quiet schema store_file",
+    "adjusting suite store",
+    "candidates listing recovery samples",
+    "verdicts",
+    "levels",
+)
+WITHIN_MEASURING = (
+    "artifacts canary denormals halving memory noise observer parity preflight preset processes timing",
+    "forecast launch reference",
+    "block conversion preparing race",
+    "cutting limits paired probe",
+    "schedule worker",
+    "breakdown",
+    "session",
+    "search single",
+)
+
+
+@pytest.mark.parametrize(("lines", "folder"), [(ABOVE, ""), (WITHIN_MEASURING, "measuring/")])
+def test_what_files_stand_on_is_above_them(lines: tuple[str, ...], folder: str) -> None:
+    place = {name: number for number, line in enumerate(lines) for name in line.split()}
+    for name, own in place.items():
+        path = SOURCE / f"{folder}{name}.py"
+        path = path if path.is_file() else SOURCE / f"{folder}{name}" / "__init__.py"
+        prefix = folder.replace("/", ".")
+        used = {
+            each.removeprefix(prefix).partition(".")[0] for each in _ours(path) if each.startswith(prefix)
+        }
+        used -= {name, ""}
+        # Folders have rules of their own, above.
+        beyond = {
+            each
+            for each in used
+            if place.get(each, len(lines)) >= own and (SOURCE / f"{folder}{each}.py").is_file()
+        }
+        assert not beyond, f"{name} imports {beyond}"
 
 
 def test_a_choice_is_made_of_results_alone() -> None:

@@ -211,6 +211,17 @@ def test_variables_that_runtimes_read_are_facts_of_the_machine(monkeypatch: pyte
     assert machine.environment()[0] == ("LD_PRELOAD", "a\\nb\\udcff"), "it is printed and stored"
 
 
+def test_a_workers_caches_are_its_own_and_nothing_is_fetched_unless_asked_for(tmp_path: Path) -> None:
+    """A compiler that finds what another has compiled is not cold."""
+    for online in (False, True):
+        given = launch._environment(2, tmp_path / str(online), online=online)
+        for name in ("TORCHINDUCTOR_CACHE_DIR", "TMPDIR"):
+            assert Path(given[name]).is_relative_to(tmp_path / str(online))
+        assert given.get("HF_HUB_OFFLINE") == (None if online else "1")
+        assert (given["CUDA_VISIBLE_DEVICES"], given["THP_MEM_ALLOC_ENABLE"]) == ("", "0")
+        assert {given[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")} == {"2"}
+
+
 def test_what_is_no_fact_is_what_workers_are_given(tmp_path: Path) -> None:
     given = launch._environment(2, tmp_path, online=False)
     assert set(machine.GIVEN_TO_WORKERS) <= given.keys()

@@ -31,6 +31,13 @@ def test_the_shipped_suite_is_25_encoders_under_five_recipes_breadth_first() -> 
     }
 
 
+def test_all_networks_of_a_suite_take_its_channels() -> None:
+    suite = Suite(encoders=("resnet18",), networks=("unet_2015",), in_channels=1)
+    assert [case.network.in_channels for case in suite.cases(threads=1)] == [1, 1]
+    assert overridden(suite, {"in_channels": 4}).in_channels == 4
+    assert Suite(encoders=("resnet18",)).cases(threads=1)[0].network.in_channels == 3
+
+
 def test_a_suite_is_read_from_its_folder_or_its_file() -> None:
     assert read_suite(SHIPPED) == read_suite(SHIPPED / "suite.toml")
 
@@ -46,6 +53,7 @@ def test_a_suite_is_read_from_its_folder_or_its_file() -> None:
         ("title = 3", "takes a string"),
         ("decoder_channels = ['a']", "takes a list of whole numbers"),
         ("encoders = [", "is not TOML"),
+        (f"batch = {'9' * 5000}", "is not TOML"),
     ],
 )
 def test_a_malformed_suite_says_what_and_where(tmp_path: Path, text: str, said: str) -> None:

@@ -158,6 +158,21 @@ def test_what_could_not_be_decided_says_so_after_the_last_look() -> None:
     assert said.detectable > 0.03
 
 
+def test_the_difference_that_is_told_as_found_is_found_four_times_in_five() -> None:
+    """Told by blocks that are alike, tried on others as noisy that differ by just so much."""
+    machine = Machine(process=0.02, contention=0.0)
+    last = LOOKS[-1][0]
+
+    def said(ratio: float, seed: int) -> Pair:
+        made = blocks(Random(seed), [Simulated(ratio=ratio), Simulated()], machine, last)
+        return pair(*together(dict(enumerate(made))).values())
+
+    told = [said(1.0, seed).detectable or 0.0 for seed in range(20)]
+    smallest = sum(told) / len(told)
+    found = sum(said(1 + smallest, 1000 + seed).verdict == "slower" for seed in range(100))
+    assert 65 <= found <= 95
+
+
 def test_neighbours_are_gated_away_and_the_ungated_ratio_stands_beside() -> None:
     random = Random(1)
     machine = Machine(contention=0.5)

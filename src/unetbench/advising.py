@@ -26,7 +26,9 @@ def advise(options: Namespace, given: Sequence[str], write: Write) -> int:
             "--threads and --images are for what is measured: they go with --budget, such as --budget 15m."
         )
     known = quality.published if options.quality is None else quality.from_csv(options.quality)
-    asked = advice.asked(options.size, options.classes, options.percentile, options.threads)
+    asked = advice.asked(
+        options.size, options.classes, options.percentile, options.threads, channels=options.channels
+    )
     limits = (options.max_latency, options.max_memory, options.max_size, options.exact_only, options.encoder)
     stores = options.store or [Path("advised.sqlite")]
     if options.budget is not None:
@@ -51,7 +53,7 @@ def _search(
     wish = search.Search(
         encoders=candidates.encoders(options.encoder, lambda name: known(f"{name}/unet") is not None),
         recipes=candidates.recipes(),
-        axes=suite.Suite(sizes=(options.size,), classes=options.classes),
+        axes=suite.Suite(sizes=(options.size,), classes=options.classes, in_channels=options.channels),
         threads=machine.threads_or_granted(options.threads),
         quality=known,
         max_latency_ms=options.max_latency,

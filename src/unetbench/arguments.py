@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from unetbench import __version__, amounts
 from unetbench.errors import BadInput, unknown
+from unetbench.records import RGB
 
 _DESCRIPTION = """Measure segmentation networks on this machine, truthfully.
 
@@ -69,6 +70,9 @@ def parser() -> ArgumentParser:
         )  # fmt: skip
     run.add_argument("--batch", type=amounts.positive, help="images a run")
     run.add_argument("--classes", type=amounts.positive, help="classes of the head")
+    run.add_argument(
+        "--channels", type=amounts.positive, help="of the image: 1 for grey (default: the suite's, 3)"
+    )
     run.add_argument("--threads", type=amounts.positive, help="default: the cores that the machine grants")
     run.add_argument("--preset", metavar="NAME", help="quick (default), standard (verdicts), rigorous")
     run.add_argument(
@@ -124,7 +128,7 @@ def parser() -> ArgumentParser:
         help="default: results/results.sqlite in the suite; several with --html",
     )  # fmt: skip
 
-    _advise(commands.add_parser("advise", help="constraints in, a ranked choice out"))
+    advise = _advise(commands.add_parser("advise", help="constraints in, a ranked choice out"))
 
     compare = commands.add_parser("compare", help="two stores, or two recipes within one: verdicts")
     compare.add_argument("first", help="a store, FILE or FILE@SESSION, or a recipe")
@@ -144,15 +148,20 @@ def parser() -> ArgumentParser:
     merge.add_argument("stores", type=Path, nargs="+", metavar="STORE")
     merge.add_argument("-o", "--out", type=Path, required=True, metavar="NEW", help="a new file")
 
+    export = _deploying(commands)
+    for command in (tune, advise, export):
+        command.add_argument(
+            "--channels", type=amounts.positive, default=RGB, help="of the image: 1 for grey (default 3)"
+        )
     for command in (run, tune):
         command.add_argument(
             "--breakdown", action="store_true", help="then show where the fastest recipes' time goes, and the machine's limits",
         )  # fmt: skip
-    _deploying(commands)
     for command in (run, compare):
         command.add_argument("--store", metavar="FILE", help="default: results/results.sqlite in the suite")
     for command in (run, report):
-        command.add_argument("--out", type=Path, metavar="DIR", help="where CSV, Markdown and chart go")
+        command.add_argument("--out", type=Path, metavar="DIR", help="where CSV, Markdown and chart go (default of run: beside results.sqlite; of NAME.sqlite NAME.files)",
+        )  # fmt: skip
 
     listing = commands.add_parser("list", help="show encoders, decoders, references, rewrites, runtimes")
     listing.add_argument(
@@ -173,7 +182,7 @@ def parser() -> ArgumentParser:
     return whole
 
 
-def _advise(advise: ArgumentParser) -> None:
+def _advise(advise: ArgumentParser) -> ArgumentParser:
     advise.add_argument("--size", default="512x512", help="N or HxW, in pixels (default 512x512)")
     advise.add_argument("--classes", type=amounts.positive, default=1, help="classes of the head (default 1)")
     advise.add_argument(
@@ -204,10 +213,11 @@ def _advise(advise: ArgumentParser) -> None:
         "--threads", type=amounts.positive, help="of what is measured; default: the cores granted"
     )
     advise.add_argument("--images", type=Path, metavar="DIR", help="your own photographs as input")
+    return advise
 
 
-def _deploying(commands: Any) -> None:
-    """The verbs of a network that leaves: export, verify, predict."""
+def _deploying(commands: Any) -> ArgumentParser:
+    """Add the verbs of a network that leaves: export, which is returned, verify, predict."""
     export = commands.add_parser("export", help="write a folder that runs on another machine")
     export.add_argument("network", help="an encoder, encoder/decoder, or a whole network")
     export.add_argument("--recipe", required=True, help="runtime/precision+rewrite, as `tune` found it")
@@ -251,3 +261,4 @@ def _deploying(commands: Any) -> None:
     predict.add_argument(
         "--threads", type=amounts.positive, help="default: the bundle's, as far as there are cores"
     )
+    return export

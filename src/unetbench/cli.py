@@ -1,6 +1,6 @@
 """The command line: parse, call one function, print, exit code. Nothing is computed here.
 
-Exit codes: 0 all ran, 1 some rows or images failed (compare: something is slower; verify: not the same here), 2 bad input, 130 interrupted.
+Exit codes: 0 all ran, 1 some rows or images failed (tune: all; compare: something is slower; advise: nothing fits; verify: not the same here), 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from unetbench import arguments as accepted
-from unetbench.errors import BadInput, UnetbenchError
-from unetbench.terminal import folded, interrupted
+from unetbench.errors import BadInput, UnetbenchError, one_line
+from unetbench.terminal import folded, hush, interrupted
 
 if TYPE_CHECKING:
     from unetbench.measuring import session
     from unetbench.records import Result
 
+_RESULTS = "results.sqlite"
 _INTERRUPTED = 130
 _OBJECTS = 100_000  # made before garbage is looked for: reports are many objects and hardly a cycle, a tenth of their time
 
@@ -41,14 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"unetbench: {' '.join(str(error).split())}", file=sys.stderr)  # one line, whatever was given
         return error.exit_code
     except KeyboardInterrupt:
-        print(interrupted(given), file=sys.stderr)
+        hush(sys.stdout)
+        with suppress(OSError):  # that reader may have left, too
+            print(interrupted(given), file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output left, as `head` does
+        hush(sys.stdout)
         return 0
     except OSError as error:  # a path that the system cannot even look at
-        said = f"{error.filename!r} cannot be used ({error.strerror}): give another."
-        print(f"unetbench: {said}", file=sys.stderr)
+        what = f"{error.filename!r} cannot be used" if error.filename else "this machine cannot go on"
+        print(f"unetbench: {what} ({error.strerror or one_line(error)}): give another.", file=sys.stderr)
         return BadInput.exit_code
 
 
@@ -103,6 +106,7 @@ def _tune(options: Namespace, given: list[str]) -> int:
         recipes=recipes,
         sizes=(options.size,),
         classes=options.classes,
+        in_channels=options.channels,
         weights=options.weights,
     )
     cases = asked.cases(machine.threads_or_granted(options.threads))
@@ -193,7 +197,9 @@ def _show(options: Namespace, *, write: bool = True) -> None:
     for note in (report.conditions(), *report.notes()):
         console.print(note, style="dim", highlight=False, markup=False)
     if write and (options.out is not None or options.command == "run"):
-        written = reports.write_files(report, options.out or path.parent)
+        # Those of other stores in a folder would overwrite each other.
+        own = path.parent if path.name == _RESULTS else path.with_name(f"{path.stem}.files")
+        written = reports.write_files(report, options.out or own)
         console.print(f"wrote {', '.join(map(str, written))}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -232,14 +238,8 @@ def _merge(options: Namespace, given: list[str]) -> int:
 def _list(options: Namespace, given: list[str]) -> int:
     from unetbench import listing
 
-    shown = listing.lines(
-        options.what,
-        options.pattern,
-        most_parameters=options.max_params,
-        levels=options.pyramid,
-        failing=options.all,
-    )
-    return _said(shown)
+    wanted = {"most_parameters": options.max_params, "levels": options.pyramid, "failing": options.all}
+    return _said(listing.lines(options.what, options.pattern, **wanted))
 
 
 def _doctor(options: Namespace, given: list[str]) -> int:
@@ -267,6 +267,7 @@ def _cases(options: Namespace):  # type: ignore[no-untyped-def]
             "sizes": tuple(options.size),
             "batch": options.batch,
             "classes": options.classes,
+            "in_channels": options.channels,
         },
     )
     return chosen, chosen.cases(machine.threads_or_granted(options.threads))
@@ -283,7 +284,7 @@ def _store(options: Namespace) -> Path:
             f"{str(suite)!r} is no suite and no store: give a folder that was run, such as benchmarks/unet_decoder, "
             "or a file of results."
         )
-    return (suite if suite.is_dir() else suite.parent) / "results" / "results.sqlite"
+    return (suite if suite.is_dir() else suite.parent) / "results" / _RESULTS
 
 
 def _said(lines: Iterable[str]) -> int:
@@ -314,7 +315,3 @@ _COMMANDS: dict[str, Callable[[Namespace, list[str]], int]] = {
     "list": _list,
     "doctor": _doctor,
 }
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

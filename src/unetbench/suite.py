@@ -11,7 +11,7 @@ from typing import Any
 
 from unetbench import encoders, parts, plans
 from unetbench.errors import BadInput, Unsupported, unknown
-from unetbench.records import SMALLEST_SIDE_PX, Case, Network, Recipe
+from unetbench.records import RGB, SMALLEST_SIDE_PX, Case, Network, Recipe
 
 _MOST_DIGITS = 10  # of a side: far more than can be accepted
 _MOST_SUITE_BYTES = 1 << 20  # a suite is a page of names
@@ -31,6 +31,7 @@ class Suite:
     sizes: tuple[str, ...] = ("512x512",)
     batch: int = 1
     classes: int = 1
+    in_channels: int = RGB
     weights: str = "random"
     decoder_channels: tuple[int, ...] = field(default=())
 
@@ -44,6 +45,7 @@ class Suite:
                 encoder,
                 decoder=decoder,
                 classes=self.classes,
+                in_channels=self.in_channels,
                 decoder_channels=self.decoder_channels or None,
                 weights=self.weights,
             )
@@ -52,7 +54,13 @@ class Suite:
         for named in map(Network.parse, self.networks):
             widths = None if named.reference else self.decoder_channels or None
             networks.append(
-                replace(named, classes=self.classes, weights=self.weights, decoder_channels=widths)
+                replace(
+                    named,
+                    classes=self.classes,
+                    in_channels=self.in_channels,
+                    weights=self.weights,
+                    decoder_channels=widths,
+                )
             )
         if not networks:
             raise BadInput("the suite names no network: give encoders = [...] in it, or --encoder NAME.")
@@ -97,7 +105,7 @@ def read_suite(path: Path) -> Suite:
             f"suite {str(path)!r} cannot be read ({error.strerror}): "
             "give a folder that holds a suite.toml, such as benchmarks/unet_decoder."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or a number of thousands of digits
         raise BadInput(f"suite {str(file)!r} is not TOML ({error}): mend it at that place.") from error
     return Suite(**{key: _checked(file, key, value) for key, value in data.items()})
 

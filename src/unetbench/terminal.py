@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from shutil import get_terminal_size
 from typing import TextIO
 
@@ -19,6 +21,12 @@ def folded(text: str, file: TextIO, *, hang: int = 4) -> str:
         text, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False,
         replace_whitespace=False,
     )  # fmt: skip
+
+
+def hush(file: TextIO) -> None:
+    """Let nothing fail of what is still to be written to a file: its reader may have left, as `head` does."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 def interrupted(given: Sequence[str]) -> str:

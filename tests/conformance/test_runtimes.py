@@ -205,6 +205,42 @@ def test_an_option_leaves_the_answer_exact(name: str, key: str, value: str) -> N
     assert relative_error(_exact(0), answer) <= EXACT_ERROR
 
 
+TELLING = [each for each in OPTIONS if each[0] in ("ncnn", "onnxruntime")]  # who reads options back
+
+
+@pytest.mark.parametrize(("name", "key", "value"), TELLING)
+def test_an_option_arrives_in_the_runtime(name: str, key: str, value: str) -> None:
+    usual = parts.find("runtime", name).constants["OPTIONS"][key][0]
+    asked = _session(name, options=f"[{key}={value}]").in_force()[key]
+    assert (asked != _session(name).in_force()[key]) == (value != usual)
+
+
+def test_mnn_computes_otherwise_by_its_winograd_level_and_on_as_many_threads_as_are_asked_for() -> None:
+    """It tells neither; what it does can be seen."""
+    _session("mnn")  # skips where it cannot run
+    code = (
+        "import os, sys, hashlib, numpy as np, torch; from pathlib import Path; from tempfile import mkdtemp\n"
+        "from unetbench import parts\n"
+        "torch.manual_seed(0); torch.set_num_threads(1)\n"
+        "model = torch.nn.Conv2d(64, 64, 3, padding=1).eval()\n"
+        "image = np.random.default_rng(0).random((1, 64, 96, 96), np.float32)\n"
+        "module = parts.find('runtime', 'mnn').module()\n"
+        "options = {'winograd': sys.argv[1]}\n"
+        "made = module.convert(model, (image,), precision='fp32', options=options, threads=1, folder=Path(mkdtemp()), calibration=())\n"
+        "before = set(os.listdir('/proc/self/task'))\n"
+        "session = module.load(made, threads=int(sys.argv[2])); session.bind(image); session.run()\n"
+        "print(len(set(os.listdir('/proc/self/task')) - before), hashlib.sha256(session.read().tobytes()).hexdigest())"
+    )
+
+    def said(winograd: int, threads: int) -> list[str]:
+        command = [sys.executable, "-c", code, str(winograd), str(threads)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-2:]
+
+    direct, tiled, two = said(0, 1), said(3, 1), said(3, 2)
+    assert direct[1] != tiled[1]
+    assert int(two[0]) - int(tiled[0]) == 1
+
+
 def _answer_of_a_fresh_process(name: str, options: str, environment: Mapping[str, str]) -> Floats:
     code = (
         "import sys; from tests.conformance import test_runtimes as here;"

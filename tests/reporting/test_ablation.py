@@ -130,9 +130,20 @@ def test_it_is_shown_where_there_is_something_to_compare() -> None:
 def test_the_chart_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("vl_convert")
     chart = ablation.heatmap(_rows(), title="T", subtitle="S")
-    assert len(chart.to_dict()["layer"]) == 2
+    assert len(chart.to_dict()["layer"]) == 3
     write_png(chart, tmp_path / "chart.png")
     assert (tmp_path / "chart.png").stat().st_size > 5_000
+
+
+def test_a_cell_without_a_time_says_why_and_no_network_or_recipe_is_shown_for_that_alone() -> None:
+    pytest.importorskip("altair")
+    nowhere = [
+        _result("resnet50", "mnn/fp32+fold_head", None), _result("resnet18", "ncnn/fp32", None)
+    ]  # fmt: skip
+    chart = ablation.heatmap([*_rows(), *rows(nowhere)], title="T", subtitle="S").to_dict()
+    reasons = chart["datasets"][chart["layer"][2]["data"]["name"]]
+    said = [(each["recipe"], each["network"], each["text"]) for each in reasons]
+    assert said == [("openvino/fp32+reparameterize+fold_head", "resnet34", "unsupported")]
 
 
 @pytest.mark.parametrize(("networks", "across"), [(12, "network:N"), (13, "recipe:N")])

@@ -145,6 +145,30 @@ def test_as_many_threads_as_are_asked_for(quick: Path, tmp_path: Path) -> None:
         advice.measured([quick], advice.asked("512", 1, 50.0, 4), quality.published, HERE)
 
 
+def test_networks_of_as_many_channels_as_are_asked_for(quick: Path, tmp_path: Path) -> None:
+    grey = Case(
+        network=Network("resnet18", in_channels=1), recipe=Recipe.parse("torch_eager/fp32"), height_px=512,
+        width_px=512, threads=2,
+    )  # fmt: skip
+    store = _store(tmp_path / "grey.sqlite", HERE, (grey, 80.0))
+    told = _lines([quick, store], advice.asked("512", 1, 50.0, channels=1))
+    assert any("1 class, 1 channel;" in line for line in told)
+    assert any("median about 80.0 ms" in line for line in told)
+    assert "1 cases were measured" in " ".join(told)
+
+
+def test_stores_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Blocks pair the cases of one session, and `tuned.sqlite` is what every `tune` writes."""
+    paths = []
+    for name, encoder in (("a", "resnet18"), ("b", "resnet34")):
+        (tmp_path / name).mkdir()
+        paths.append(_store(tmp_path / name / "tuned.sqlite", HERE, (case(encoder), 50.0)))
+    found = advice.measured(paths, MEDIAN, quality.published, HERE)
+    assert [each.session for each in found.candidates] == [f"{path} session 1" for path in paths]
+    alone = advice.measured(paths[:1], MEDIAN, quality.published, HERE)
+    assert [each.session for each in alone.candidates] == ["tuned session 1"]
+
+
 def test_another_input_is_no_answer(quick: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there are: 512x512, batch 1, 1 class: ask for one of these"):
         advice.measured([quick], advice.asked("640", 5, 50.0), quality.published, HERE)

@@ -126,6 +126,22 @@ def test_plain_lines_tell_a_failure_with_its_reason_and_the_time_left() -> None:
     ]
 
 
+def test_a_sweep_of_several_sizes_names_them_and_one_of_a_single_size_does_not() -> None:
+    smaller = replace(CASES[0], height_px=256, width_px=320)
+    lines: list[str] = []
+    view = PlainLines([CASES[0], smaller], (), lines.append, "")
+    view.finished(_measured(smaller, 12.34), 1, 0.0)
+    view.block([_measured(CASES[0])], 1, 60.0)
+    assert lines == [
+        f"[1/2] {CASES[0].name} at 256x320: 12.3 ms",
+        f"block 1 of {CASES[0].network.name} at 512x512: done (at most 60 s left)",
+    ]
+    seen = LiveView([CASES[0], smaller], [], _console(), "")
+    seen.started(smaller, 60.0)
+    seen.close()
+    assert seen._now == f"{CASES[0].name} at 256x320"
+
+
 def test_what_is_amiss_with_a_case_is_told_with_its_first_block_alone() -> None:
     lines: list[str] = []
     view = PlainLines(CASES, (), lines.append, "")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.samples import MS, case, measurement
 from unetbench.records import Case, Failure, Measurement, Network, Result
-from unetbench.reporting.row import Row
+from unetbench.reporting.row import Row, apart
 from unetbench.reporting.rows import fastest_per_network, rows
 from unetbench.reporting.standing import Standing, Standings
 from unetbench.verdicts import Steady
@@ -212,6 +212,14 @@ def test_networks_of_other_weights_are_others() -> None:
     assert [(row.short_network, row.median_ms) for row in best] == [
         ("resnet18", 40.0), ("resnet18 (elsewhere/mine.safetensors)", 50.0),
     ]  # fmt: skip
+
+
+def test_networks_of_other_channels_are_others_and_told_apart() -> None:
+    grey = replace(case(), network=replace(case().network, in_channels=1))
+    made = rows([_result(case(), measurement(90.0)), _result(grey, measurement(40.0))])
+    assert [row.channels for row in made] == [1, 3]
+    assert apart(made) == [", 1 channels", ", 3 channels"]
+    assert len(fastest_per_network(made)) == 2
 
 
 def test_a_preparation_is_repaid_by_times_of_one_kind() -> None:

@@ -43,7 +43,7 @@ _Texts = Mapping[tuple[str, str], str]  # of a table's cells, by recipe and netw
 def is_ablation(rows: Sequence[Row]) -> bool:
     """Return whether several recipes were measured on several networks, all else being equal, and one is the reference."""
     recipes, networks = {row.recipe for row in rows}, {row.network for row in rows}
-    conditions = {(row.size, row.batch, row.classes, row.threads) for row in rows}
+    conditions = {(row.size, row.batch, row.classes, row.channels, row.threads) for row in rows}
     compared = any(row.speedup for row in rows if not is_reference(row))
     return len(recipes) > 2 and len(networks) > 1 and len(conditions) == 1 and compared
 
@@ -252,6 +252,20 @@ def heatmap(rows: Sequence[Row], *, title: str, subtitle: str) -> Any:
     middle = exp(fsum(log(point["speedup"]) for point in points) / len(points))
     ink = alt.condition(f"datum.speedup > {middle}", alt.value("#111"), alt.value("#fff"))
     numbers = base.mark_text(fontSize=11).encode(text="text:N", color=ink)
+    shown = {(point["recipe"], point["network"]) for point in points}
+    untold = [  # why a cell has no number: never a hole
+        {"recipe": row.recipe, "network": row.short_network, "text": row.status}
+        for row in rows
+        if row.status != "ok"
+        and row.recipe in means
+        and row.short_network in networks
+        and (row.recipe, row.short_network) not in shown
+    ]
+    reasons = (
+        base.properties(data=alt.InlineData(values=untold))
+        .mark_text(fontSize=9, color="#6b7280")
+        .encode(text="text:N")
+    )
     size = {"width": 70 * len(columns), "height": 26 * len(lines)}
     heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=18, subtitleColor="#6b7280")
-    return alt.layer(boxes, numbers).properties(**size, title=heading)
+    return alt.layer(boxes, numbers, *([reasons] if untold else [])).properties(**size, title=heading)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from unetbench.advisor import Advice, Candidate, Constraint, Latency
 from unetbench.errors import BadInput
 from unetbench.quality import SAME_ACCURACY
 from unetbench.quality import Source as QualitySource
-from unetbench.records import Machine, Result, Session
+from unetbench.records import RGB, Machine, Result, Session
 from unetbench.reporting.page import Source, source
 from unetbench.reporting.row import Row
 from unetbench.reporting.table import milliseconds
@@ -31,18 +32,22 @@ class Asked:
 
     size: str  # HxW
     classes: int
+    channels: int = RGB
     percentile: float = _MEDIAN
     batch: int = 1
     threads: int | None = None  # any number where none is asked for
 
     def __str__(self) -> str:
         threads = "" if self.threads is None else f", {_counted(self.threads, 'thread')}"
-        return f"{self.size}, batch {self.batch}, {_counted(self.classes, 'class', 'classes')}{threads}"
+        channels = "" if self.channels == RGB else f", {_counted(self.channels, 'channel')}"
+        return f"{self.size}, batch {self.batch}, {_counted(self.classes, 'class', 'classes')}{channels}{threads}"
 
     def of(self, row: Row) -> Asked:
         """Return the same question of a row's input, and of its threads where a number of them is asked for."""
         threads = self.threads and row.threads
-        return replace(self, size=row.size, classes=row.classes, batch=row.batch, threads=threads)
+        return replace(
+            self, size=row.size, classes=row.classes, channels=row.channels, batch=row.batch, threads=threads
+        )
 
     @property
     def time(self) -> str:
@@ -58,10 +63,14 @@ class Measured:
     here: bool  # measured on this machine
 
 
-def asked(size: str, classes: int, percentile: float, threads: int | None = None) -> Asked:
+def asked(
+    size: str, classes: int, percentile: float, threads: int | None = None, channels: int = RGB
+) -> Asked:
     """Return the question in the stores' words. Raises: BadInput for a size that is none."""
     height, width = parse_size(size)
-    return Asked(size=f"{height}x{width}", classes=classes, percentile=percentile, threads=threads)
+    return Asked(
+        size=f"{height}x{width}", classes=classes, channels=channels, percentile=percentile, threads=threads
+    )
 
 
 def advised(found: Sequence[Candidate], limits: tuple[Any, ...], *, own_quality: bool) -> Advice:
@@ -77,7 +86,7 @@ def measured(paths: Sequence[Path], asked: Asked, quality: QualitySource, here: 
     in a later session is none any more, whatever an earlier one said.
     Raises: BadInput where no result is of that input.
     """
-    every = [each for path in paths for each in _sessions(path)]
+    every = _every_session(paths)
     if not every:
         raise BadInput("the stores hold no session yet: give --budget 15m to measure.")
     machines = [here, *(each.report.session.machine for each in reversed(every))]
@@ -269,9 +278,18 @@ def _latency(result: Result, row: Row, asked: Asked) -> Latency:
     return Latency(value_ms=found.value_ms, high_ms=found.upper_ms)
 
 
-def _sessions(path: Path) -> list[Source]:
-    with reading(path) as store:
-        return [source(store, session=each.identifier) for each in store.sessions()]
+def _every_session(paths: Sequence[Path]) -> list[Source]:
+    """Return the sessions of all stores, each store under a name of its own."""
+    found: list[tuple[Path, list[Source]]] = []
+    for path in paths:
+        with reading(path) as store:
+            found.append((path, [source(store, session=each.identifier) for each in store.sessions()]))
+    labels = Counter(sessions[0].label for _, sessions in found if sessions)
+    return [
+        replace(each, label=str(path)) if labels[each.label] > 1 else each
+        for path, sessions in found
+        for each in sessions
+    ]
 
 
 def _name(each: Source) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from unetbench.errors import BadInput, unknown
-from unetbench.records import HIGH_WATER_MARK, MARGIN_EDGES, Measurement, Parity, Result, Session
+from unetbench.records import HIGH_WATER_MARK, MARGIN_EDGES, RGB, Measurement, Parity, Result, Session
 from unetbench.reporting.attribution import NOTHING, Limits, machine_lines, section_lines
 from unetbench.reporting.row import Row, rewrite_proof
 from unetbench.reporting.table import milliseconds
@@ -39,7 +39,9 @@ def certificate(
 
     `last_words` are the end of what the process of a failed case printed.
     """
-    yield "case", f"{result.case.name}, {row.size}, batch {row.batch}, {row.threads} threads ({result.key})"
+    channels = "" if row.channels == RGB else f", {row.channels} channels"
+    given = f"{row.size}{channels}, batch {row.batch}"
+    yield "case", f"{result.case.name}, {given}, {row.threads} threads ({result.key})"
     yield "status", f"{row.status}: {row.reason}" if row.reason else row.status
     if result.failed:
         yield from _under("it said", _printed(last_words))

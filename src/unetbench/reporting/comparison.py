@@ -14,7 +14,7 @@ from pathlib import Path
 from unetbench import quiet, spread, verdicts
 from unetbench.errors import BadInput
 from unetbench.levels import levels, same_canary
-from unetbench.records import REFERENCE, Case, Recipe, Result, Session
+from unetbench.records import REFERENCE, RGB, Case, Recipe, Result, Session
 from unetbench.reporting.standing import sampled, too_loud
 from unetbench.samples import LEAST_BLOCKS, Sample
 from unetbench.store import reading
@@ -311,4 +311,5 @@ def _is_recipe(text: str) -> bool:
 
 def _place(case: Case) -> str:
     weights = "" if case.network.weights == "random" else f" ({case.network.weights})"
-    return f"{case.network.name}{weights} {case.height_px}x{case.width_px}"
+    channels = "" if case.network.in_channels == RGB else f", {case.network.in_channels} channels"
+    return f"{case.network.name}{weights} {case.height_px}x{case.width_px}{channels}"

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from unetbench.records import Case, Result
+from unetbench.records import ROUNDS, Case, Result
 from unetbench.reporting.row import Row
 from unetbench.reporting.rows import rows
 from unetbench.reporting.table import milliseconds, terminal_table
@@ -31,6 +31,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def _size_names(cases: Sequence[Case]) -> dict[Case, str]:
+    """What a case's name lacks where a sweep has several sizes: the same network under the same recipe comes twice."""
+    sizes = {case: f" at {case.height_px}x{case.width_px}" for case in cases}
+    return sizes if len(set(sizes.values())) > 1 else dict.fromkeys(cases, "")
+
+
 class PlainLines:
     """A line for each result, for logs and pipes."""
 
@@ -38,12 +44,20 @@ class PlainLines:
         self, cases: Sequence[Case], known: Sequence[Result], write: Callable[[str], None], note: str
     ) -> None:
         self._total = len(cases)
-        self._write = write
+        self._at = _size_names(cases)
+        self._out = write
         self._told: set[tuple[str, str]] = set()  # of blocks: what stays so is told once
         if note:
-            write(note)
+            self._write(note)
         if known:
-            write(f"{len(known)} of {self._total} cases have a result already: going on from there")
+            self._write(f"{len(known)} of {self._total} cases have a result already: going on from there")
+
+    def _write(self, text: str) -> None:
+        """Write a line; who has nobody left to read it is interrupted, as by Ctrl-C."""
+        try:
+            self._out(text)
+        except BrokenPipeError:
+            raise KeyboardInterrupt from None
 
     def started(self, case: Case, left_s: float) -> None:
         pass
@@ -58,10 +72,11 @@ class PlainLines:
         (row,) = rows([result])
         what = f"{milliseconds(row.median_ms)} ms" if row.status == "ok" else f"{row.status} ({row.reason})"
         left = f" (about {duration(left_s)} left)" if left_s else ""
-        self._write(f"[{done}/{self._total}] {result.case.name}: {what}{left}")
+        self._write(f"[{done}/{self._total}] {result.case.name}{self._at.get(result.case, '')}: {what}{left}")
 
     def block(self, results: Sequence[Result], number: int, left_s: float) -> None:
-        network = results[0].case.network.name
+        case = results[0].case  # all are of one network at one size
+        network = f"{case.network.name}{self._at.get(case, '')}"
         amiss = {
             (row.case, f"{row.recipe}: {row.status} ({row.reason})")
             for row in rows(results)
@@ -69,7 +84,9 @@ class PlainLines:
         }
         new = "; ".join(what for _, what in sorted(amiss - self._told))
         self._told |= amiss
-        self._write(f"block {number} of {network}: {new or 'done'} (at most {duration(left_s)} left)")
+        self._write(
+            f"block {number % ROUNDS} of {network}: {new or 'done'} (at most {duration(left_s)} left)"
+        )
 
     def after(self, what: str, left_s: float) -> None:
         self._write(f"{what} (about {duration(left_s)} left)" if left_s else what)
@@ -84,6 +101,7 @@ class LiveView:
     def __init__(self, cases: Sequence[Case], known: Sequence[Result], console: Console, note: str) -> None:
         self._console = console
         self._total = len(cases)
+        self._at = _size_names(cases)
         self._results = {result.case: result for result in known}
         self._blocks = 0
         self._note = note
@@ -95,7 +113,11 @@ class LiveView:
         self._live.start()
 
     def started(self, case: Case, left_s: float) -> None:
-        self._now, self._left_s, self._since = case.name, left_s, time.monotonic()
+        self._now, self._left_s, self._since = (
+            f"{case.name}{self._at.get(case, '')}",
+            left_s,
+            time.monotonic(),
+        )
         self.phase("starting")
 
     def phase(self, name: str) -> None:

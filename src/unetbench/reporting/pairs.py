@@ -19,6 +19,7 @@ class PairRow(msgspec.Struct, frozen=True, kw_only=True):
     size: str
     batch: int
     classes: int
+    channels: int
     threads: int
     ratio: float | None
     low: float | None  # the interval, in which all pairs of the session lie together at 99 %
@@ -43,6 +44,7 @@ def pair_rows(rows: Iterable[Row], said: Standings) -> Iterator[PairRow]:
                 size=first.size,
                 batch=first.batch,
                 classes=first.classes,
+                channels=first.channels,
                 threads=first.threads,
                 ratio=pair.ratio,
                 low=pair.low,

@@ -11,7 +11,7 @@ from pathlib import Path
 from unetbench import quiet
 from unetbench.errors import BadInput
 from unetbench.levels import disturbing
-from unetbench.records import DENORMALS_SEEN, HIGH_WATER_MARK, Session
+from unetbench.records import DENORMALS_SEEN, HIGH_WATER_MARK, RGB, Session
 from unetbench.reporting import ablation, attribution, files, limits_page
 from unetbench.reporting import certificate as certificates
 from unetbench.reporting.attribution import NOTHING, Limits
@@ -60,6 +60,7 @@ class Report:
             _agreed(row.size for row in self.rows),
             _agreed(f"batch {row.batch}" for row in self.rows),
             _agreed(f"classes {row.classes}" for row in self.rows),
+            _agreed("" if row.channels == RGB else f"channels {row.channels}" for row in self.rows),
             _agreed(f"weights {row.trained}" if row.trained else "" for row in self.rows),
         ]
         blocks = "1 block a case, no verdicts" if self.session.preset == "quick" else "paired blocks"
@@ -119,7 +120,7 @@ class Report:
             searched = self.session.preset == "tune"
             why = "since the search left them behind, or for want" if searched else "for want"
             notes.append(
-                f"Without paired blocks enough, {why} of time or of quiet, so that their times are of one process alone "
+                f"Without paired blocks enough, {why} of time, of memory or of quiet, so that their times are of one process alone "
                 f"and nothing is stated of them: {several}."
             )
         if self.own_canaries:

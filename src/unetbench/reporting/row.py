@@ -8,7 +8,7 @@ from statistics import median
 import msgspec
 from msgspec.structs import replace
 
-from unetbench.records import Case, Measurement, Parity, Result, RewriteReport
+from unetbench.records import RGB, Case, Measurement, Parity, Result, RewriteReport
 from unetbench.stats import NS_PER_MS, disturbed, summary
 
 
@@ -67,6 +67,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     winner: str = ""  # the measured class, where no row of its network as exact or more so is faster
     session: int = 0
     case: str = ""
+    channels: int = RGB  # of the image
     weights: str = "random"  # or pretrained, or a checkpoint's path as it was given
 
     @property
@@ -99,6 +100,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 # By what rows of one network are told apart, and how it is written behind a name.
 _APART = {
     "decoder": "/{}", "trained": " ({})", "size": " @{}", "batch": ", batch {}", "classes": ", {} classes",
+    "channels": ", {} channels",
     "threads": ", {} threads",
 }  # fmt: skip
 
@@ -127,6 +129,7 @@ def of_result(result: Result) -> Row:
         status="ok",
         session=result.session,
         case=result.key,
+        channels=case.network.in_channels,
         weights=case.network.weights,
     )
     if result.failure is not None:

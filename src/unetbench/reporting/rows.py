@@ -104,7 +104,9 @@ def _outrun_by_none(of_network: Sequence[Row]) -> Iterator[Row]:
 
 def _network(row: Row) -> tuple[object, ...]:
     """What rows share that may be told from each other by their recipes alone; the session last."""
-    return (row.encoder, row.decoder, row.weights, row.size, row.batch, row.classes, row.threads, row.session)
+    return (
+        row.encoder, row.decoder, row.weights, row.size, row.batch, row.classes, row.channels, row.threads, row.session,
+    )  # fmt: skip
 
 
 def _place(result: Result) -> tuple[object, ...]:

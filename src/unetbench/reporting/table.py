@@ -23,7 +23,7 @@ _BAR = 14  # characters of the slowest row's bar, where the terminal has them to
 _READ = 200  # rows in a terminal: nobody reads more there, and drawing thousands takes seconds
 _OF_MORE = 50  # of a table that is cut anyway
 # Columns that stand above the table where all rows agree.
-_SAID_ONCE = ("decoder", "weights", "size", "batch", "classes", "threads")
+_SAID_ONCE = ("decoder", "weights", "size", "batch", "classes", "channels", "threads")
 _TELLS_NOTHING = 20  # leaves before all others
 _OF_DECODERS = ("dec. M", "dec. %")  # columns of a table that compares decoders
 
@@ -78,6 +78,7 @@ COLUMNS = (
     Column(name="size", text=lambda row: row.size, leaves=13, left=True),
     Column(name="batch", text=lambda row: str(row.batch), leaves=0),
     Column(name="classes", text=lambda row: str(row.classes), leaves=0),
+    Column(name="channels", text=lambda row: str(row.channels), leaves=0),
     Column(name="threads", text=lambda row: str(row.threads), leaves=0),
     Column(name="params M", text=lambda row: _figure(row.parameters_m, ".2f"), leaves=7),
     Column(name="enc. M", text=lambda row: _figure(row.encoder_parameters_m, ".2f"), leaves=9),

@@ -90,6 +90,9 @@ def test_the_command_measures_that_case_again() -> None:
     options = parser().parse_args(shlex.split(again)[1:])
     assert (options.suite.as_posix(), options.images.as_posix()) == ("my/suite", "photos")
     assert "benchmarks/unet_decoder" in cases.command(result, _session("tune resnet18", "tune"))
+    grey = replace(result, case=replace(result.case, network=Network("resnet18", in_channels=1)))
+    options = parser().parse_args(shlex.split(cases.command(grey, _session("run my/suite", "quick")))[1:])
+    assert options.channels == 1
     own = replace(result, case=replace(result.case, network=Network("resnet18", weights="a.safetensors")))
     said = cases.command(own, _session("tune resnet18 --weights a.safetensors", "tune"))
     assert said.endswith('  # in a suite.toml with weights = "a.safetensors"')

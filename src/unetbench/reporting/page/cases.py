@@ -65,6 +65,7 @@ def command(result: Result, session: Session) -> str:
     words += ["--network", case.network.name, "--recipe", str(case.recipe)]
     words += ["--size", f"{case.height_px}x{case.width_px}", "--batch", str(case.batch)]
     words += ["--classes", str(case.network.classes), "--threads", str(case.threads)]
+    words += ["--channels", str(case.network.in_channels)]
     words += ["--preset", session.preset if session.preset in ("quick", "rigorous") else "standard"]
     words += ["--store", "again.sqlite"]
     if given.get("images"):

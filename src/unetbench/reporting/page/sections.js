@@ -102,7 +102,7 @@ async function drawSections(most = SECTION_ROWS) {
 function drawMachines(most = SECTION_ROWS) {
   const cases = new Map();
   for (const row of kept("machine").filter((each) => each.ok)) {
-    const name = [row.encoder, row.decoder, row.trained, row.recipe, row.size, `batch ${row.batch}`, `${row.threads} threads`, row.classes].join(" | ");
+    const name = [row.encoder, row.decoder, row.trained, row.recipe, row.size, `batch ${row.batch}`, `${row.threads} threads`, row.classes, row.channels].join(" | ");
     if (!cases.has(name)) cases.set(name, { row, on: new Map() });
     const on = cases.get(name).on;
     const known = on.get(row.machine); // of several sessions on one machine, the one with blocks

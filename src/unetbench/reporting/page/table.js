@@ -24,6 +24,7 @@ const COLUMNS = [
   { name: "size", key: (row) => parseInt(row.size, 10), cell: (row) => row.size, hide: "p1", needs: () => several("size") },
   { name: "batch", key: (row) => row.batch, hide: "p1", needs: () => several("batch") },
   { name: "classes", key: (row) => row.classes, hide: "p1", needs: () => several("classes") },
+  { name: "channels", key: (row) => row.channels, hide: "p1", needs: () => several("channels") },
   { name: "threads", key: (row) => row.threads, hide: "p1", needs: () => several("threads") },
   { name: "params M", key: (row) => row.parameters_m, text: fixed(2), hide: "p3" },
   { name: "GFLOP", key: (row) => row.gflop, text: fixed(1), hide: "p4" },

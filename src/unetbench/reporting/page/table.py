@@ -18,7 +18,7 @@ _SIGNIFICANT = 5  # digits of a figure; a page shows three
 # From the best to the least: which one names a machine's CPU, whose model name often says nothing.
 _TELLING_SETS = ("amx_int8", "amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx_vnni", "avx2")
 _FIELDS = (
-    "encoder", "decoder", "recipe", "size", "batch", "classes", "threads", "status", "reason", "rank", "verdict",
+    "encoder", "decoder", "recipe", "size", "batch", "classes", "channels", "threads", "status", "reason", "rank", "verdict",
     "measured_class", "parameters_m", "encoder_parameters_m", "gflop", "median_ms", "low_ms", "high_ms",
     "interval_low_ms", "interval_high_ms", "end_to_end_ms", "images_per_s", "peak_mb", "artifact_mb",
     "speedup", "speedup_low", "speedup_high", "relative_error", "agreement", "blocks", "case",
