@@ -64,8 +64,8 @@ def _bursts(length_s: float, options: argparse.Namespace) -> list[Figure]:
     What is true is told by the turns that no burst touches, made among the others: a machine drifts.
     """
     canary = Canary(2)
-    amount = per_ms("compute") * 20
-    turns = replace(SHORT, warmup_ns=20_000_000, at_least=8, quiet_runs=1)
+    amount = per_ms("compute") * 5
+    turns = replace(SHORT, warmup_ns=5_000_000, at_least=8, quiet_runs=1)
     clock = Clock(options.minutes * 60)
     taken: list[Turn] = []
     count = 0

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _RESULTS = "results.sqlite"
 _INTERRUPTED = 130
+_FEW = 6  # lines of what rewrites did: many push the table away
 _OBJECTS = 100_000  # made before garbage is looked for: reports are many objects and hardly a cycle, a tenth of their time
 
 
@@ -171,6 +172,7 @@ def _show(options: Namespace, *, write: bool = True) -> None:
     from rich.console import Console
 
     from unetbench.reporting import report as reports
+    from unetbench.reporting.row import rewrite_lines
     from unetbench.reporting.rows import winners
     from unetbench.reporting.table import overview, terminal_table
     from unetbench.store import reading
@@ -194,7 +196,7 @@ def _show(options: Namespace, *, write: bool = True) -> None:
     console.print(terminal_table(shown, title=report.title, width=console.width))
     if hidden := len(rows) - len(shown):
         console.print(f"… and {hidden} slower rows: --out DIR writes all of them to results.csv")
-    for note in (report.conditions(), *report.notes()):
+    for note in (report.conditions(), *report.notes(), *rewrite_lines(report.shown, most=_FEW)):
         console.print(note, style="dim", highlight=False, markup=False)
     if write and (options.out is not None or options.command == "run"):
         # Those of other stores in a folder would overwrite each other.

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.samples import MS, case, measurement
 from unetbench.records import Case, Failure, Measurement, Network, Result
-from unetbench.reporting.row import Row, apart
+from unetbench.reporting.row import Row, apart, rewrite_lines
 from unetbench.reporting.rows import fastest_per_network, rows
 from unetbench.reporting.standing import Standing, Standings
 from unetbench.verdicts import Steady
@@ -220,6 +221,16 @@ def test_networks_of_other_channels_are_others_and_told_apart() -> None:
     assert [row.channels for row in made] == [1, 3]
     assert apart(made) == [", 1 channels", ", 3 channels"]
     assert len(fastest_per_network(made)) == 2
+
+
+def test_what_rewrites_did_is_told_once_and_many_lines_are_told_of() -> None:
+    made = rows([_result(case()), _result(case("resnet34"))])
+    told = [structs.replace(row, rewrites="a: modules 2 → 1; b: parameters 9 → 8") for row in (*made, *made)]
+    lines = rewrite_lines(told)
+    assert len(lines) == 4
+    assert rewrite_lines(told, most=4) == lines
+    (line,) = rewrite_lines(told, most=3)
+    assert "takes 4 lines" in line
 
 
 def test_a_preparation_is_repaid_by_times_of_one_kind() -> None:

@@ -36,14 +36,21 @@ def csv_text(rows: Iterable[Struct], kind: type[Struct] = Row) -> str:
 
 
 def markdown_text(
-    heading: str, header: Sequence[str], body: Iterable[Sequence[str]], notes: Sequence[str]
+    heading: str,
+    header: Sequence[str],
+    body: Iterable[Sequence[str]],
+    notes: Sequence[str],
+    rewrites: Sequence[str] = (),
 ) -> str:
-    """Return a Markdown table under its heading, the conditions and notes below it."""
+    """Return a Markdown table under its heading, the conditions and notes below it; what rewrites did is folded away."""
     lines = [f"**{_escaped(heading)}**", "", "| " + " | ".join(map(_escaped, header)) + " |"]
     words = {"encoder", "network", "decoder", "recipe", "winner", "status", "size", "bound by memory"}
     lines.append("|" + "|".join("---" if name in words else "---:" for name in header) + "|")
     lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in body]
     lines += ["", *(f"{_escaped(note)}  " for note in notes)]
+    if rewrites:
+        lines += ["", "<details><summary>What the rewrites did</summary>", ""]
+        lines += [*(f"{_escaped(line)}  " for line in rewrites), "", "</details>"]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from unetbench import quiet
@@ -16,20 +17,21 @@ from unetbench.reporting import ablation, attribution, files, limits_page
 from unetbench.reporting import certificate as certificates
 from unetbench.reporting.attribution import NOTHING, Limits
 from unetbench.reporting.pairs import PairRow, pair_rows
-from unetbench.reporting.row import Row
+from unetbench.reporting.row import Row, rewrite_lines
 from unetbench.reporting.rows import rows, winners
 from unetbench.reporting.standing import NONE, Aboves, Standings, of_session
 from unetbench.reporting.table import several_recipes, shown_columns
 from unetbench.store import Store
 
 _GIB = 1 << 30
+_why = attrgetter("recipe", "reason")
 _FRONT = 25  # rows
 _TEXTS = ("pairs.csv", "recipes.md", "limits.md")  # that are not written for every session
 _PICTURES = ("throughput.png", "recipes.png", "limits.png")
 _QUICK = "Quick preset: medians and quartiles of one process; neighbouring rows may change places when measured again."
 _WINNER = (
-    "Winner: the fastest of its network among answers at least as exact, by its median; near ties may change "
-    "places when measured again."
+    "Winner: no case of its network that is as exact or more so was faster, by its median; the word says how exact "
+    "it is. Near ties may change places when measured again."
 )
 
 
@@ -104,10 +106,6 @@ class Report:
         for (recipe, reason), group in groupby(not_run, key=_why):
             networks = {row.network for row in group}
             notes.append(f"Not run: {recipe} on {len(networks)} networks ({reason}).")
-        said = [
-            f"{row.encoder} {proof}." for row in self.shown for proof in row.rewrites.split("; ") if proof
-        ]
-        notes += dict.fromkeys(said)  # recipes of a network share their rewrites
         notes += [
             f"{row.encoder} {row.recipe}: {row.status}, {row.reason.rstrip('.')}."
             for row in self.shown
@@ -290,7 +288,11 @@ def _write_limits(report: Report, folder: Path, *, chart: bool) -> list[Path]:
 
 def write_parquet(report: Report, path: Path) -> None:
     """Write the rows as one Parquet file, the conditions in its metadata. Raises: as `files.parquet_bytes`."""
-    beside = {"title": report.title, "conditions": report.conditions(), "notes": "\n".join(report.notes())}
+    beside = {
+        "title": report.title,
+        "conditions": report.conditions(),
+        "notes": "\n".join([*report.notes(), *rewrite_lines(report.shown)]),
+    }
     files.write_bytes(path, files.parquet_bytes(report.rows, beside))
 
 
@@ -308,13 +310,10 @@ def markdown(report: Report, *, fastest: bool = False) -> str:
         [column.name for column in columns],
         [[column.text(row) for column in columns] for row in rows],
         (report.conditions(), *notes),
+        () if fastest else rewrite_lines(report.shown),
     )
 
 
 def _agreed(values: Iterable[str]) -> str:
     distinct = set(values)
     return distinct.pop() if len(distinct) == 1 else ""
-
-
-def _why(row: Row) -> tuple[str, str]:
-    return (row.recipe, row.reason)

@@ -199,3 +199,17 @@ def rewrite_proof(report: RewriteReport) -> str:
         if before is not None and after is not None and before != after
     ]
     return f"{report.rewrite}: {', '.join(said) or f'{report.offered} weights laid out anew'}"
+
+
+def rewrite_lines(rows: Sequence[Row], *, most: int | None = None) -> tuple[str, ...]:
+    """Say what rewrites did, once for each network, whose recipes share them: the proof that they did anything.
+
+    Where that are more lines than the most, one says where they are.
+    """
+    said = [f"{row.encoder} {proof}." for row in rows for proof in row.rewrites.split("; ") if proof]
+    lines = tuple(dict.fromkeys(said))
+    if most is None or len(lines) <= most:
+        return lines
+    return (
+        f"What rewrites did takes {len(lines)} lines: results.md has them, and `report --case NAME` those of one.",
+    )

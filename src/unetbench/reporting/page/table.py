@@ -11,7 +11,7 @@ from typing import Any
 from unetbench.records import Machine, Recipe
 from unetbench.reporting.limits_page import LIMIT, WHOLE
 from unetbench.reporting.page import Source
-from unetbench.reporting.row import Row, apart
+from unetbench.reporting.row import Row, apart, rewrite_lines
 from unetbench.reporting.standing import Standings
 
 _SIGNIFICANT = 5  # digits of a figure; a page shows three
@@ -109,7 +109,7 @@ def _source(each: Source, machine: str, label: str) -> dict[str, Any]:
         "started": session.started_utc,
         "title": each.report.title,
         "conditions": each.report.conditions(),
-        "notes": list(each.report.notes()),
+        "notes": [*each.report.notes(), *rewrite_lines(each.report.shown)],
     }
 
 
