@@ -33,8 +33,8 @@ def main() -> None:
     if len(found) < 2:
         raise SystemExit("two sessions with paired blocks are needed: run a suite with --budget twice")
     (first, before, plain_before, above_before), (second, after, plain_after, above_after) = found[-2:]
-    pairs = _both(before, after)
-    if not pairs:
+    pairs, plain = _both(before, after), _both(plain_before, plain_after)
+    if not plain:
         raise SystemExit("the two latest sessions have no pair in common with a look made")
     within = sum(abs(_log(a) - _log(b)) <= math.hypot(_half(a), _half(b)) for a, b in pairs)
     shifts = sorted(abs(_log(a) - _log(b)) for a, b in pairs)
@@ -43,7 +43,7 @@ def main() -> None:
         f"{_far(above_before)} and {_far(above_after)}"
     )
     reversed_, decided = _reversed(pairs)
-    aside, decided_aside = _reversed(_both(plain_before, plain_after))
+    aside, decided_aside = _reversed(plain)
     publish(
         "6",
         "the same sweep twice",
@@ -51,8 +51,8 @@ def main() -> None:
             Figure(name="pairs decided", value=_decided(before, after), bar="half",
                    met=all(2 * said.decided >= said.stated for said in (before, after)), note=note),
             Figure(name="ratios that agree within their intervals", value=f"{within} of {len(pairs)}",
-                   bar="10 of 11", met=within >= math.ceil(10 / 11 * len(pairs)),
-                   note=f"typical difference {shifts[len(shifts) // 2]:.2%}"),
+                   bar="10 of 11", met=bool(pairs) and within >= math.ceil(10 / 11 * len(pairs)),
+                   note=f"typical difference {shifts[len(shifts) // 2]:.2%}" if pairs else ""),
             Figure(name="verdicts reversed", value=f"{reversed_} of {decided}", bar="0 of some",
                    met=reversed_ == 0 < decided),
             Figure(name="the level on record left aside: verdicts reversed", value=f"{aside} of {decided_aside}",
