@@ -224,7 +224,7 @@ def test_networks_of_other_channels_are_others_and_told_apart() -> None:
 
 
 def test_what_rewrites_did_is_told_once_and_many_lines_are_told_of() -> None:
-    made = rows([_result(case()), _result(case("resnet34"))])
+    made = rows([_result(case(), measurement()), _result(case("resnet34"), measurement())])
     told = [structs.replace(row, rewrites="a: modules 2 → 1; b: parameters 9 → 8") for row in (*made, *made)]
     lines = rewrite_lines(told)
     assert len(lines) == 4
