@@ -218,7 +218,7 @@ def _advise(advise: ArgumentParser) -> ArgumentParser:
 
 def _deploying(commands: Any) -> ArgumentParser:
     """Add the verbs of a network that leaves: export, which is returned, verify, predict."""
-    export = commands.add_parser("export", help="write a folder that runs on another machine")
+    export: ArgumentParser = commands.add_parser("export", help="write a folder that runs on another machine")
     export.add_argument("network", help="an encoder, encoder/decoder, or a whole network")
     export.add_argument("--recipe", required=True, help="runtime/precision+rewrite, as `tune` found it")
     export.add_argument(

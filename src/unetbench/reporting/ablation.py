@@ -162,8 +162,10 @@ def _usual_text(rows: Sequence[Row]) -> str:
         f"{name} (on {on[name]} of {networks})" if on[name] < networks else name for name in USUAL if on[name]
     ]
     lacking = [name for name in USUAL if not on[name]]
+    if not there:
+        return f"× usual: no time here, since none of {', '.join(USUAL)} was measured in fp32 as it comes."
     return (
-        f"× usual: over the fastest of {', '.join(there) or 'none'} in fp32 with "
+        f"× usual: over the fastest of {', '.join(there)} in fp32 with "
         f"{' and '.join(sorted(AS_IT_COMES))} at most"
         + (f"; of {' and '.join(lacking)} there is no time here." if lacking else ".")
     )
