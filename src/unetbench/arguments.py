@@ -92,7 +92,7 @@ def parser() -> ArgumentParser:
         "networks", nargs="+", metavar="NETWORK", help="an encoder, encoder/decoder, or a reference"
     )
     tune.add_argument("--size", default="512x512", help="N or HxW, in pixels (default 512x512)")
-    tune.add_argument("--classes", type=amounts.positive, default=1, help="classes of the head (default 1)")
+    _shape(tune)
     tune.add_argument("--weights", default="random", help="random, pretrained, or a checkpoint")
     tune.add_argument("--threads", type=amounts.positive, help="default: the cores that the machine grants")
     for name, what in (
@@ -128,7 +128,7 @@ def parser() -> ArgumentParser:
         help="default: results/results.sqlite in the suite; several with --html",
     )  # fmt: skip
 
-    advise = _advise(commands.add_parser("advise", help="constraints in, a ranked choice out"))
+    _advise(commands.add_parser("advise", help="constraints in, a ranked choice out"))
 
     compare = commands.add_parser("compare", help="two stores, or two recipes within one: verdicts")
     compare.add_argument("first", help="a store, FILE or FILE@SESSION, or a recipe")
@@ -148,11 +148,7 @@ def parser() -> ArgumentParser:
     merge.add_argument("stores", type=Path, nargs="+", metavar="STORE")
     merge.add_argument("-o", "--out", type=Path, required=True, metavar="NEW", help="a new file")
 
-    export = _deploying(commands)
-    for command in (tune, advise, export):
-        command.add_argument(
-            "--channels", type=amounts.positive, default=RGB, help="of the image: 1 for grey (default 3)"
-        )
+    _deploying(commands)
     for command in (run, tune):
         command.add_argument(
             "--breakdown", action="store_true", help="then show where the fastest recipes' time goes, and the machine's limits",
@@ -182,9 +178,19 @@ def parser() -> ArgumentParser:
     return whole
 
 
-def _advise(advise: ArgumentParser) -> ArgumentParser:
+def _shape(command: ArgumentParser) -> None:
+    """What a network takes and gives, where no suite says it."""
+    command.add_argument(
+        "--classes", type=amounts.positive, default=1, help="classes of the head (default 1)"
+    )
+    command.add_argument(
+        "--channels", type=amounts.positive, default=RGB, help="of the image: 1 for grey (default 3)"
+    )
+
+
+def _advise(advise: ArgumentParser) -> None:
     advise.add_argument("--size", default="512x512", help="N or HxW, in pixels (default 512x512)")
-    advise.add_argument("--classes", type=amounts.positive, default=1, help="classes of the head (default 1)")
+    _shape(advise)
     advise.add_argument(
         "--max-latency", type=amounts.milliseconds, metavar="TIME", help="of a run, as 60ms or 0.1s"
     )
@@ -213,12 +219,11 @@ def _advise(advise: ArgumentParser) -> ArgumentParser:
         "--threads", type=amounts.positive, help="of what is measured; default: the cores granted"
     )
     advise.add_argument("--images", type=Path, metavar="DIR", help="your own photographs as input")
-    return advise
 
 
-def _deploying(commands: Any) -> ArgumentParser:
-    """Add the verbs of a network that leaves: export, which is returned, verify, predict."""
-    export: ArgumentParser = commands.add_parser("export", help="write a folder that runs on another machine")
+def _deploying(commands: Any) -> None:
+    """The verbs of a network that leaves: export, verify, predict."""
+    export = commands.add_parser("export", help="write a folder that runs on another machine")
     export.add_argument("network", help="an encoder, encoder/decoder, or a whole network")
     export.add_argument("--recipe", required=True, help="runtime/precision+rewrite, as `tune` found it")
     export.add_argument(
@@ -226,7 +231,7 @@ def _deploying(commands: Any) -> ArgumentParser:
     )
     export.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="a new folder")
     export.add_argument("--size", default="512x512", help="of a tile: N or HxW, in pixels (default 512x512)")
-    export.add_argument("--classes", type=amounts.positive, default=1, help="classes of the head (default 1)")
+    _shape(export)
     export.add_argument("--threads", type=amounts.positive, help="default: the cores that the machine grants")
     export.add_argument("--images", type=Path, metavar="DIR", help="your own photographs for the test input")
     export.add_argument(
@@ -261,4 +266,3 @@ def _deploying(commands: Any) -> ArgumentParser:
     predict.add_argument(
         "--threads", type=amounts.positive, help="default: the bundle's, as far as there are cores"
     )
-    return export

@@ -77,9 +77,14 @@ class PairedBlock:
         )
         return shared, {**outcomes, **self._failures}
 
+    @property
+    def _round(self) -> int:
+        """What a block is called by: the offset of its group tells nobody anything."""
+        return self.number % ROUNDS
+
     def _start(self) -> None:
         """Start all processes at once, then warm up one at a time with the others stopped."""
-        self.on_phase(f"block {self.number % ROUNDS}: starting {len(self.cases)} processes")
+        self.on_phase(f"block {self._round}: starting {len(self.cases)} processes")
         began = self.clock()
         for case in self.cases:
             self._live[case] = self.start_worker(case)
@@ -113,7 +118,7 @@ class PairedBlock:
         worker.pause()
 
     def _take_turns(self) -> None:
-        self.on_phase(f"block {self.number % ROUNDS}: taking turns")
+        self.on_phase(f"block {self._round}: taking turns")
         shuffle = random.Random(self.seed)
         spent_s = dict.fromkeys(self._live, 0.0)
         while self._live and not self._enough(spent_s):
@@ -200,7 +205,7 @@ class PairedBlock:
         try:
             act()
         except WorkerLost as lost:
-            message = f"in block {self.number % ROUNDS}: {lost.message}"
+            message = f"in block {self._round}: {lost.message}"
             self._failures[case] = Failure(stage=lost.stage, kind=lost.kind, message=message)
             self._end(case, self._live.pop(case))
 

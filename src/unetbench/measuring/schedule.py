@@ -137,10 +137,8 @@ class Sweep:
             try:
                 self.preparing.reference(cases[0])
             except WorkerLost as lost:
-                refuse_full_disk(
-                    lost.message
-                )  # else what the cases did alone stays: this says nothing of them
-                race.given_up(group)
+                refuse_full_disk(lost.message)
+                race.given_up(group)  # what its cases did alone stays: this says nothing of them
                 what = f"no blocks of {cases[0].network.name}: what its answers are compared with was lost"
                 self.observer.after(f"{what} ({lost.kind}: {lost.message})", 0.0)
                 continue

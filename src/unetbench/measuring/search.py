@@ -156,10 +156,9 @@ class Search:
         """Return the cases that have paired blocks: of the best encoders within the limits, those that meet them."""
         whole = [r for r in results if r.failure is None and r.alone and r.case.recipe != REFERENCE]
         meeting = [r for r in whole if self._meets(r)]
-        encoders = self.best_first(dict.fromkeys(r.case.network.encoder for r in meeting or whole))
-        if (
-            not meeting and self.max_latency_ms is not None
-        ):  # the nearest: by how much it fails is what is asked
+        if meeting or self.max_latency_ms is None:
+            encoders = self.best_first(dict.fromkeys(r.case.network.encoder for r in meeting or whole))
+        else:  # the nearest: by how much it fails is what is asked
             encoders = list(dict.fromkeys(r.case.network.encoder for r in sorted(whole, key=_median_ms)))
         meeting = meeting or whole
         chosen = encoders[:_FINALISTS]

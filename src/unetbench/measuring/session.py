@@ -111,7 +111,7 @@ def _another_content(store: Store, cases: Sequence[Case]) -> bool:
 
     Results of both would stand in one table under one name, so that another session begins.
     """
-    named = {case.network for case in cases if case.network.canonical() != case.network}
+    named = {network for network in {case.network for case in cases} if network.canonical() != network}
     sessions = store.sessions() if named else ()
     known = store.results(sessions[-1].identifier) if sessions else ()
     return any(each.case.network in named and each.case.key() != each.key for each in known)

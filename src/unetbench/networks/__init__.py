@@ -5,7 +5,7 @@ A network knows nothing of rewrites, runtimes or measuring: those act on it from
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -27,11 +27,9 @@ def build(network: Network) -> Segmenter | Whole:
     weights that do not fit.
     """
     model = drawn(network)
-    if network.reference is None:
+    # Random weights take a run, which the forward of another project may refuse.
+    with nullcontext() if network.reference is None else _of_another_project(network):
         fill(model, network.weights, seed=network.seed)
-    else:
-        with _of_another_project(network):  # random weights take a run, which its forward may refuse
-            fill(model, network.weights, seed=network.seed)
     return model.eval()
 
 

@@ -160,13 +160,8 @@ def _unlike(
             f"{wrong[0]!r} has shape {tuple(given[wrong[0]].shape)} in the file and {tuple(own[wrong[0]].shape)} for this size: "
             "position embeddings are of one size; give the --size (image_size) that it was trained with"
         )
-    found, what = (
-        (missing, "lacks")
-        if missing
-        else (surplus, "has beyond the network's")
-        if surplus
-        else (wrong, "has in other shapes")
-    )
+    kinds = ((missing, "lacks"), (surplus, "has beyond the network's"), (wrong, "has in other shapes"))
+    found, what = next(kind for kind in kinds if kind[0])
     return (
         f"the file {what} {len(found)} tensors, first {found[0]!r}; give the checkpoint of this encoder, decoder and "
         "number of classes and channels"

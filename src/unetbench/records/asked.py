@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unetbench.networks.whole import Whole
 
 RGB = 3  # channels of an image, where nothing else is said
+_NO_FILE = ("random", "pretrained")  # weights that are no checkpoint
 SMALLEST_SIDE_PX = 32  # one cell of the deepest map of a stride-32 encoder
 
 
@@ -44,7 +45,8 @@ class Network:
                 f"a network needs at least 1 class and 1 input channel; got classes={self.classes}, "
                 f"in_channels={self.in_channels}: give positive numbers."
             )
-        object.__setattr__(self, "weights", str(PurePath(str(self.weights))))  # ./m.pt is m.pt
+        if self.weights not in _NO_FILE:
+            object.__setattr__(self, "weights", str(PurePath(str(self.weights))))  # ./m.pt is m.pt
         for name in ("decoder_channels", "image_size"):
             value = getattr(self, name)
             if value is not None:
@@ -107,7 +109,7 @@ class Network:
     def canonical(self) -> Network:
         """Return the network as its key sees it: files count by their content, not their path."""
         own = self
-        if self.weights not in ("random", "pretrained"):
+        if self.weights not in _NO_FILE:
             own = replace(own, weights=content(self.weights))
         options = {} if self.reference is None else dict(self.part.options)
         if "plans" in options:

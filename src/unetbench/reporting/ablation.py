@@ -11,6 +11,7 @@ from math import exp, fsum, log
 from typing import Any, Final
 
 from unetbench.records import REFERENCE, Recipe
+from unetbench.reporting.charts import heading
 from unetbench.reporting.gains import (
     AS_IT_COMES,
     USUAL,
@@ -254,20 +255,14 @@ def heatmap(rows: Sequence[Row], *, title: str, subtitle: str) -> Any:
     middle = exp(fsum(log(point["speedup"]) for point in points) / len(points))
     ink = alt.condition(f"datum.speedup > {middle}", alt.value("#111"), alt.value("#fff"))
     numbers = base.mark_text(fontSize=11).encode(text="text:N", color=ink)
-    shown = {(point["recipe"], point["network"]) for point in points}
     untold = [  # why a cell has no number: never a hole
         {"recipe": row.recipe, "network": row.short_network, "text": row.status}
         for row in rows
-        if row.status != "ok"
-        and row.recipe in means
-        and row.short_network in networks
-        and (row.recipe, row.short_network) not in shown
+        if row.status != "ok" and row.recipe in means and row.short_network in networks
     ]
-    reasons = (
-        base.properties(data=alt.InlineData(values=untold))
-        .mark_text(fontSize=9, color="#6b7280")
-        .encode(text="text:N")
-    )
+    layers = [boxes, numbers]
+    if untold:
+        reasons = base.properties(data=alt.InlineData(values=untold))
+        layers.append(reasons.mark_text(fontSize=9, color="#6b7280").encode(text="text:N"))
     size = {"width": 70 * len(columns), "height": 26 * len(lines)}
-    heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=18, subtitleColor="#6b7280")
-    return alt.layer(boxes, numbers, *([reasons] if untold else [])).properties(**size, title=heading)
+    return alt.layer(*layers).properties(**size, title=heading(title, subtitle))

@@ -82,6 +82,13 @@ def throughput_chart(rows: Sequence[Row], *, title: str, subtitle: str) -> alt.L
     return alt.LayerChart(layer=layers, width=WIDTH_PX, height=HEIGHT_PX, title=heading, config=_look())
 
 
+def heading(title: str, subtitle: str | Sequence[str]) -> alt.TitleParams:
+    """Return what stands above a chart: its name, and the conditions below it."""
+    import altair as alt
+
+    return alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=18, subtitleColor="#6b7280")
+
+
 def write_png(chart: alt.TopLevelMixin, path: Path) -> None:
     """Write a chart as PNG, or as SVG where the suffix says so, whole or not at all.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from unetbench.reporting.attribution import UNTOLD, Attribution, Limits, names, session_lines
+from unetbench.reporting.charts import heading
 from unetbench.reporting.files import markdown_text
 from unetbench.reporting.row import Row, apart
 from unetbench.reporting.table import milliseconds, shorter_encoders
@@ -97,8 +98,7 @@ def chart(rows: Sequence[Row], limits: Limits, *, title: str, subtitle: str) -> 
         if ms is not None
     ]
     drawn = _layers(alt.InlineData(values=bars), alt.InlineData(values=ticks), order, labels, "#22272e")
-    heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=18, subtitleColor="#6b7280")
-    return drawn.properties(width=_WIDTH_PX, height=_BAR_PX * len(cut), title=heading)
+    return drawn.properties(width=_WIDTH_PX, height=_BAR_PX * len(cut), title=heading(title, subtitle))
 
 
 def drawn_order(names_of_bars: Iterable[str]) -> list[str]:

@@ -24,7 +24,6 @@ OPTIONS = {
         "lraspp_mobilenet_v3_large",
     )
 }
-
 _STRIDE_RESNET_PX, _STRIDE_MOBILENET_PX = 8, 16  # of their dilated backbones
 
 
