@@ -144,8 +144,14 @@ class FakeWorker:
             "read": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": self.threads}},
             "check": {"parity": PARITY, "fault": self.fault, "in_force": {"threads": self.threads}},
             "limits": LIMITS,
-            "cut": {"sections": CUT},
-            "time_sections": {"whole_ns": [100], "sections_ns": [[60], [50]], "before": {}, "after": {}},
+            "cut": {"sections": CUT, "within": [["encoder"], [""]]},
+            "time_sections": {
+                "by": "counters",
+                "whole_ns": [100],
+                "sections_ns": [[60], [50]],
+                "before": {},
+                "after": {},
+            },
         }
         return dict(answers.get(do, {}))
 

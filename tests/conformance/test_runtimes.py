@@ -147,6 +147,24 @@ def test_a_session_binds_runs_and_reads(name: str, precision: str) -> None:
 
 
 @cases
+def test_counters_tell_the_time_of_modules(name: str, precision: str) -> None:
+    """Of a runtime that has some: what is no module's own is the network's, and nothing is counted twice."""
+    _session(name, precision)  # skipped where it cannot run here
+    module = parts.find("runtime", name).module()
+    if not hasattr(module, "profiled"):
+        pytest.skip(f"{name} has no counters")
+    artifact = _converted(name, precision, "", 1)
+    found = module.profiled(artifact, threads=1, inputs=(IMAGES[0],), warmups=1, runs=3)
+    assert len(found) == 3
+    known = {"", *(of for of, _ in _model().named_modules())}
+    for spent in found:
+        assert set(spent) <= known
+        first, last = (sum(spent.get(name, 0) for name in names) for names in (("0", "1", "2"), ("3", "")))
+        assert min(first, last) > 0, "with what was fused into them, both convolutions took time"
+        assert first + last < 1e9
+
+
+@cases
 def test_an_answer_that_was_read_is_the_readers_own(name: str, precision: str) -> None:
     session = _session(name, precision)
     first = _answer(session)

@@ -109,6 +109,7 @@ def test_limits_and_parts_are_facts_and_the_same_command_does_nothing_twice(
     assert set(found.breakdowns) == {NEAR.key(), EXACT.key(), OTHER.key()}
     assert found.machine[1].kernels[0].run_ns == (1, 2, 3)
     assert [section.run_ns for section in found.breakdowns[NEAR.key()].sections] == [(60,), (50,)]
+    assert {each.by for each in found.breakdowns.values()} == {"counters"}
     assert [worker.asked for worker in workers].count(["limits"]) == 1
     assert all(worker.ended for worker in workers)
     assert watcher.told[0] == "the machine's limits"

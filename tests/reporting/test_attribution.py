@@ -178,10 +178,24 @@ def test_the_chart_has_a_bar_for_each_part_and_both_marks(store: Path, tmp_path:
     bars, ticks = (chart["datasets"][layer["data"]["name"]] for layer in chart["layer"])
     assert [(bar["section"], bar["ms"]) for bar in bars] == [("encoder", 40.0), ("head", 10.0)]
     assert [(tick["what"], tick["ms"]) for tick in ticks] == [
-        ("the whole, uncut", 50.0),
+        ("the whole", 50.0),
         ("at the machine's limits", 25.0),
     ]
     write_png(limits_page.chart(made.shown, made.limits, title="T", subtitle="S"), tmp_path / "c.png")
+
+
+def test_by_counters_or_by_cuts_is_told_of_each_runtime(store: Path) -> None:
+    counted = msgspec.to_builtins(replace(FOUND, by="counters"))
+    whole = case("resnet18")
+    with writing(store) as opened:
+        opened.note(1, breakdown_fact(whole.key()), {"found": counted})
+    with reading(store) as opened:
+        made = report(opened)
+        said = [text for _, text in certificate(opened, made, "resnet18/unet torch_eager/fp32")]
+    assert any("the difference is what the runtime's counters cost, or do not see" in text for text in said)
+    text = limits_page.page(made.shown, made.limits, title="T", notes=())
+    assert "torch_eager: sections by the runtime's own counters" in text
+    assert "openvino>mnn: each section is converted and timed as a network of its own" in text
 
 
 def test_one_recipe_at_two_sizes_has_two_bars(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from tests.samples import MS, case, measurement
 from unetbench.records import Case, Failure, Measurement, Network, Result
-from unetbench.reporting.row import Row, apart, rewrite_lines
+from unetbench.reporting.row import Row, apart, listed, named, rewrite_lines
 from unetbench.reporting.rows import fastest_per_network, rows
 from unetbench.reporting.standing import Standing, Standings
 from unetbench.verdicts import Steady
@@ -347,3 +347,22 @@ def test_blocks_too_few_for_an_interval_win_where_they_and_the_process_alone_agr
     table = rows([_result(slow, measurement(100)), _result(fast, measurement(20))], said)
     assert [row.recipe for row in table if row.winner] == [winner]
     assert [row.recipe for row in fastest_per_network(table)] == [winner]
+
+
+def test_rows_are_named_by_network_and_a_network_whole_once() -> None:
+    recipes = ("torch_eager/fp32", "openvino/fp32")
+    table = [
+        structs.replace(
+            row, case=f"{row.recipe} {decoder}", decoder=decoder, rewrites=f"fold_head: {decoder}"
+        )
+        for row in rows([_result(case("resnet18", recipe), measurement(9.0)) for recipe in recipes])
+        for decoder in ("unet", "fpn")
+    ]
+    assert set(named(table)) == {"resnet18/unet", "resnet18/fpn"}
+    assert named(table[:1]) == ["resnet18"], "where nothing else is there to be told from"
+    some = [row for row in table if row.decoder == "fpn" or row.recipe == recipes[0]]
+    assert set(listed(some, among=table).split("; ")) == {
+        f"resnet18/unet {recipes[0]}",
+        "resnet18/fpn under all recipes",
+    }
+    assert set(rewrite_lines(table)) == {"resnet18/unet fold_head: unet.", "resnet18/fpn fold_head: fpn."}

@@ -68,9 +68,16 @@ def test_the_frame_of_one_pixel_is_right_too() -> None:
     expected = plain(deep, fine)
     wrong = (folded(deep, fine) - expected).abs() / expected.abs().max()
     assert wrong.max() < 1e-14
+    assert folded.taps is not None
     folded.taps.zero_()
     missed = (folded(deep, fine) - expected).abs().amax(dim=(0, 1))
     assert missed.min() > 0, "the bias reaches every pixel, so that the assertion above can fail"
+
+
+def test_an_up_convolution_without_bias_needs_no_map_that_knows_the_border() -> None:
+    convolution = nn.Conv2d(8, 5, 3, padding=1)
+    folded = FoldedUpconvolution(nn.ConvTranspose2d(4, 5, 2, stride=2, bias=False), convolution, 0)
+    assert {name for name, _ in folded.named_parameters()} == {"up.weight", "rest.weight", "rest.bias"}
 
 
 @torch.no_grad()

@@ -105,7 +105,7 @@ def test_a_decoder_without_up_convolutions_is_one_part() -> None:
 
 
 def test_a_network_without_halves_is_refused() -> None:
-    with pytest.raises(Unsupported, match="no encoder and decoder"):
+    with pytest.raises(Unsupported, match="no encoder and decoder of this package"):
         cut(torch.nn.Conv2d(3, 1, 1), [(IMAGE,)])
 
 

@@ -81,6 +81,29 @@ def test_every_pair_answers_as_the_whole_network(encoder: str, decoder: str, tmp
         torch.set_num_threads(threads)
 
 
+@pytest.mark.parametrize("decoder", WRITING)
+def test_a_decoder_may_leave_features_unread(decoder: str, tmp_path: Path) -> None:
+    """As those that begin at a stride of 4 leave the finest: what is handed over must still be in its place."""
+    threads = torch.get_num_threads()
+    model = Network("test_resnet", decoder="semantic_fpn").build()
+    two = _two_of("onnxruntime", decoder)
+    if "onnxruntime" not in WRITING:
+        pytest.skip("onnxruntime is not installed")
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(IMAGES[1])).numpy()
+    try:
+        artifact = two.convert(
+            model, (IMAGES[0],), precision="fp32", threads=1, folder=tmp_path, calibration=()
+        )
+        session = two.load(artifact, threads=1)
+        session.bind(IMAGES[1])
+        session.run()
+        assert relative_error(expected, session.read()) <= NEAR_ERROR
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
 def test_the_halves_make_the_whole_and_share_no_weights() -> None:
     front, back = Front(_model()), Back(_model(), IMAGES.shape[-2:])
     with torch.inference_mode():

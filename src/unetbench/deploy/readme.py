@@ -12,8 +12,8 @@ from unetbench.reporting.row import rewrite_proof
 
 _PAGE = """# {name}
 
-A segmentation network, exported by unetbench on {made}: {channels} channels to
-{classes} classes, in tiles of {height}x{width} pixels, run as `{recipe}`.
+A segmentation network, exported by unetbench on {made}: {taken} to
+{told}, in tiles of {height}x{width} pixels, run as `{recipe}`.
 
 | | |
 |---|---|
@@ -55,6 +55,8 @@ def text(manifest: Manifest) -> str:
         recipe=case.recipe,
         channels=case.network.in_channels,
         classes=classes,
+        taken="1 channel" if case.network.in_channels == 1 else f"{case.network.in_channels} channels",
+        told="1 class" if classes == 1 else f"{classes} classes",
         height=case.height_px,
         width=case.width_px,
         rows="\n".join(f"| {heading} | {said} |" for heading, said in _rows(manifest)),

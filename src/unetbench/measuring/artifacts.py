@@ -131,10 +131,13 @@ def seal(made: Path, folder: Path, known: Mapping[str, Any]) -> None:
     digests = {path.relative_to(made).as_posix(): _digest(path) for path in files}
     manifest = {"facts": told, "digests": digests, "seal": _seal(told, digests)}
     (made / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    if facts(folder) is None:
-        shutil.rmtree(folder, ignore_errors=True)  # what was there is damaged
-        with suppress(OSError):  # another run was first, just now
+    for _ in range(2):
+        with suppress(OSError):
             made.rename(folder)
+            return
+        if facts(folder) is not None:
+            break
+        shutil.rmtree(folder, ignore_errors=True)  # what is there is damaged
     shutil.rmtree(made, ignore_errors=True)
 
 

@@ -128,19 +128,21 @@ def _broken_down(sweep: Sweep, case: Case) -> dict[str, Any]:
     to.mkdir(mode=0o700)
     place = {"case": msgspec.to_builtins(case), "folder": str(folder), "to": str(to)}
     try:
-        known = _asked(sweep, case, "cut", **place)["sections"]
+        cut = _asked(sweep, case, "cut", **place)
         converted = None if artifact is None else str(artifact)
-        times = _asked(sweep, case, "time_sections", **place, artifact=converted)
+        times = _asked(sweep, case, "time_sections", **place, artifact=converted, within=cut["within"])
     finally:
         shutil.rmtree(to, ignore_errors=True)
     sections = [
-        Section(**section, run_ns=tuple(ns)) for section, ns in zip(known, times["sections_ns"], strict=True)
+        Section(**section, run_ns=tuple(ns))
+        for section, ns in zip(cut["sections"], times["sections_ns"], strict=True)
     ]
     found = Breakdown(
         precision=case.recipe.precision,
         threads=case.threads,
         whole_ns=tuple(times["whole_ns"]),
         sections=tuple(sections),
+        by=times["by"],
         counters_before=times["before"],
         counters_after=times["after"],
     )

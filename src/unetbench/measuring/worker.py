@@ -85,19 +85,21 @@ class Turns:
         return answer
 
     def cut(self, case: Mapping[str, Any], folder: str, to: str) -> dict[str, Any]:
-        """Cut a case's network into sections and convert each into a folder."""
+        """Cut a case's network into sections; convert each into a folder where the runtime cannot tell them apart."""
         from unetbench.measuring import cutting
 
         return cutting.convert(msgspec.convert(case, Case), Path(folder), Path(to), self._say)
 
     def time_sections(
-        self, case: Mapping[str, Any], folder: str, to: str, artifact: str | None
+        self, case: Mapping[str, Any], folder: str, to: str, artifact: str | None, within: list[list[str]]
     ) -> dict[str, Any]:
-        """Time the whole and the sections that were converted."""
+        """Time the whole and its sections: those that were converted, or by the runtime's own counters."""
         from unetbench.measuring import cutting
 
-        converted = None if artifact is None else Path(artifact)
-        return cutting.timed(msgspec.convert(case, Case), Path(folder), Path(to), converted, self._say)
+        asked, converted = msgspec.convert(case, Case), None if artifact is None else Path(artifact)
+        if converted is not None and cutting.by_counters(asked):
+            return cutting.counted(asked, Path(folder), converted, within, self._say)
+        return cutting.timed(asked, Path(folder), Path(to), converted, self._say)
 
     def load(self, case: Mapping[str, Any], folder: str, artifact: str | None) -> dict[str, Any]:
         """Load what was converted, or build, rewrite and prepare it here; costs and counts are returned."""

@@ -27,4 +27,5 @@ from unetbench.records.limits import Kernel as Kernel
 from unetbench.records.limits import LimitKind as LimitKind
 from unetbench.records.limits import MachineLimits as MachineLimits
 from unetbench.records.limits import Section as Section
+from unetbench.records.limits import SectionsBy as SectionsBy
 from unetbench.records.limits import breakdown_fact as breakdown_fact

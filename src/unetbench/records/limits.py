@@ -11,6 +11,7 @@ from typing import Literal
 LIMITS_FACT = "limits"  # the name under which a session's are stored: {threads: MachineLimits}
 
 LimitKind = Literal["fp32", "bf16", "int8", "memory"]
+SectionsBy = Literal["cuts", "counters"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class MachineLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A section of a network, converted and timed as a network of its own."""
+    """A section of a network: what it computes, and how long it took."""
 
     name: str
     runtime: str
@@ -50,12 +51,17 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breakdown:
-    """Where a case's time goes: its sections and the whole, timed in turn in one process."""
+    """Where a case's time goes: its sections and the whole, timed in turn in one process.
+
+    Sections are told by the runtime's own counters as the whole runs, or by cuts: each was converted and timed as a
+    network of its own.
+    """
 
     precision: str
     threads: int
     whole_ns: tuple[int, ...]
     sections: tuple[Section, ...]
+    by: SectionsBy = "cuts"
     counters_before: dict[str, int | None] = field(default_factory=dict)
     counters_after: dict[str, int | None] = field(default_factory=dict)
 

@@ -22,6 +22,7 @@ from unetbench.records import (
     LimitKind,
     MachineLimits,
     Section,
+    SectionsBy,
     breakdown_fact,
 )
 from unetbench.reporting.table import milliseconds
@@ -33,6 +34,10 @@ _FP32_BYTES = 4
 _MOST_APART = (
     1.5  # the sections' sum over the whole, or the whole over it: beyond, shares say nothing (decision 17)
 )
+_APART: Final[Mapping[SectionsBy, str]] = {
+    "cuts": "the cut's",
+    "counters": "what the runtime's counters cost, or do not see",
+}
 UNTOLD: Final = "sections do not add up"
 _BYTES: Final = {"fp32": 4, "bf16": 2, "int8": 1}  # of a number, where maps are kept in the precision
 
@@ -75,13 +80,14 @@ class Attribution:
     """A case's sections and whole beside the machine's limits."""
 
     sections: tuple[SectionFigures, ...]
+    by: SectionsBy
     whole_ms: float
     gflop_per_s: float  # of the whole
     of_peak: float | None
 
     @property
     def together_ms(self) -> float:
-        """The sections' sum: over the whole by what the cut costs, under it by what smaller networks gain."""
+        """The sections' sum: over the whole by what cuts cost, under it by what smaller networks gain, or no counter sees."""
         return sum(section.ms for section in self.sections)
 
     @property
@@ -180,6 +186,7 @@ def attributed(found: Breakdown, limits: Mapping[str, Peak]) -> Attribution:
     per_s = sum(section.flop for section in found.sections) * 1e9 / whole_ns
     return Attribution(
         sections=sections,
+        by=found.by,
         whole_ms=whole_ns / NS_PER_MS,
         gflop_per_s=per_s / 1e9,
         of_peak=per_s / peak.per_s if peak else None,
@@ -258,7 +265,7 @@ def section_lines(found: Attribution) -> Iterator[str]:
     ratio = found.together_ms / found.whole_ms
     yield (
         f"together {milliseconds(found.together_ms)} ms, {ratio:.2f} of the whole's "
-        f"{milliseconds(found.whole_ms)} ms in the same minutes: the difference is the cut's"
+        f"{milliseconds(found.whole_ms)} ms in the same minutes: the difference is {_APART[found.by]}"
         + ("" if found.adds_up else ", too much for shares to mean anything")
     )
     if found.limit_ms is not None:

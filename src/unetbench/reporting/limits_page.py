@@ -4,30 +4,36 @@ limits. Computes no figure of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from unetbench.records import SectionsBy
 from unetbench.reporting.attribution import UNTOLD, Attribution, Limits, names, session_lines
 from unetbench.reporting.charts import heading
 from unetbench.reporting.files import markdown_text
-from unetbench.reporting.row import Row, apart
+from unetbench.reporting.row import Row, apart, named
 from unetbench.reporting.table import milliseconds, shorter_encoders
 
 _NOTES: Final = (
-    "Each section is converted and timed as a network of its own, with its real inputs, in turn with the whole; the sections "
-    "together differ from the whole by what is fused across the cuts, and by maps that are written and read at them. "
-    "Where they come to more than 1.5 times the whole, or it to them, no share of them is said or drawn: as in int8, whose "
-    "sections hand over maps in fp32.",
     "At the limit: for each section the longer of its arithmetic at the peak of its precision and its convolutions' bytes "
     "at memory's bandwidth. A Winograd convolution multiplies less than is counted, a map that stays in a cache "
     "does not wait for memory: either may be over 100 %.",
 )
+# How sections were told, of those that are shown.
+_HOW: Final[Mapping[SectionsBy, str]] = {
+    "counters": "{}: sections by the runtime's own counters, operation by operation, in turn with the whole without them. "
+    "An operation that others were fused into counts where its own kernel is, a change of layout with what it is made for.",
+    "cuts": "{}: each section is converted and timed as a network of its own, with its real inputs, in turn with the whole; the "
+    "sections together differ from the whole by what is fused across the cuts, and by maps that are written and read at "
+    "them. Where they come to more than 1.5 times the whole, or it to them, no share of them is said or drawn: as in int8, "
+    "whose sections hand over maps in fp32.",
+}
 # Okabe and Ito's colours, told apart by eyes of every kind.
 _COLOURS: Final = {
     "encoder": "#0072B2", "up-convolutions": "#E69F00", "skip convolutions": "#009E73", "decoder": "#009E73",
     "head": "#CC79A7", UNTOLD: "#999999",
 }  # fmt: skip
-WHOLE, LIMIT = "the whole, uncut", "at the machine's limits"
+WHOLE, LIMIT = "the whole", "at the machine's limits"
 _BAR_PX, _WIDTH_PX = 34, 640
 
 
@@ -48,11 +54,19 @@ def page(rows: Sequence[Row], limits: Limits, *, title: str, notes: Sequence[str
         for (row, each), decoder in zip(cut, _decoders(cut), strict=True)
     ]
     said = [
-        f"{row.encoder} {row.recipe}: not cut, {failure.stage}: {failure.message}."
-        for row in rows
+        f"{name} {row.recipe}: not cut, {failure.stage}: {failure.message}."
+        for name, row in zip(named(rows), rows, strict=True)
         if (failure := limits.failures.get(row.case))
     ]
-    return markdown_text(title, header, body, (*session_lines(limits), *_NOTES, *said, *notes))
+    return markdown_text(title, header, body, (*session_lines(limits), *_how(cut), *_NOTES, *said, *notes))
+
+
+def _how(cut: Sequence[tuple[Row, Attribution]]) -> Iterator[str]:
+    """Say of each runtime how its sections were told."""
+    for by, said in _HOW.items():
+        runtimes = dict.fromkeys(row.recipe.partition("/")[0] for row, each in cut if each.by == by)
+        if runtimes:
+            yield said.format(", ".join(runtimes))
 
 
 def _decoders(cut: Sequence[tuple[Row, Attribution]]) -> list[str]:
@@ -76,7 +90,7 @@ def _cells(found: Attribution, sections: Sequence[str]) -> list[str]:
 
 
 def chart(rows: Sequence[Row], limits: Limits, *, title: str, subtitle: str) -> Any:
-    """Return the chart: a bar of sections for each case, ticks for the uncut whole and for the machine's limits."""
+    """Return the chart: a bar of sections for each case, ticks for the whole and for the machine's limits."""
     import altair as alt
 
     cut = shown(rows, limits)

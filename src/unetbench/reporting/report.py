@@ -17,7 +17,7 @@ from unetbench.reporting import ablation, attribution, files, limits_page
 from unetbench.reporting import certificate as certificates
 from unetbench.reporting.attribution import NOTHING, Limits
 from unetbench.reporting.pairs import PairRow, pair_rows
-from unetbench.reporting.row import Row, rewrite_lines
+from unetbench.reporting.row import Row, listed, named, rewrite_lines
 from unetbench.reporting.rows import rows, winners
 from unetbench.reporting.standing import NONE, Aboves, Standings, of_session
 from unetbench.reporting.table import several_recipes, shown_columns
@@ -89,9 +89,10 @@ class Report:
     def reading_notes(self) -> tuple[str, ...]:
         """Return what the figures mean, whatever rows are shown."""
         notes = [_QUICK if self.session.preset == "quick" else self._blocks_note()]
+        referred = any(row.speedup for row in self.shown)
+        against = "Speed-up is against torch_eager/fp32 in the same session. " if referred else ""
         notes.append(
-            "Speed-up is against torch_eager/fp32 in the same session; end-to-end is bind + run + read; "
-            f"peak is the process's resident memory in steady inference{self._holding()}; "
+            f"{against}End-to-end is bind + run + read; peak is the process's resident memory in steady inference{self._holding()}; "
             "a multiply-add counts as 2 FLOP; every timed answer passed the gate of its precision against fp64 (the same class on 99.9 % of the pixels "
             "in fp32, 99 % in bf16; in int8 a floor of 90 %, no promise)."
         )
@@ -107,19 +108,18 @@ class Report:
             networks = {row.network for row in group}
             notes.append(f"Not run: {recipe} on {len(networks)} networks ({reason}).")
         notes += [
-            f"{row.encoder} {row.recipe}: {row.status}, {row.reason.rstrip('.')}."
-            for row in self.shown
+            f"{name} {row.recipe}: {row.status}, {row.reason.rstrip('.')}."
+            for name, row in zip(named(self.shown), self.shown, strict=True)
             if row.status != "ok"
         ]
         notes += [f"Machine: {line}." for line in attribution.session_lines(self.limits)]
         without = [row for row in self.shown if row.status == "ok" and row.blocks is None]
         if self.said.cases and without:
-            several = ", ".join(f"{row.encoder} {row.recipe}" for row in without)
             searched = self.session.preset == "tune"
             why = "since the search left them behind, or for want" if searched else "for want"
             notes.append(
                 f"Without paired blocks enough, {why} of time, of memory or of quiet, so that their times are of one process alone "
-                f"and nothing is stated of them: {several}."
+                f"and nothing is stated of them: {listed(without, among=self.shown)}."
             )
         if self.own_canaries:
             several = ", ".join(self.own_canaries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from statistics import median
 
@@ -114,6 +115,26 @@ def apart(rows: Sequence[Row], *, but: Collection[str] = ()) -> list[str]:
     ]
 
 
+def named(rows: Sequence[Row]) -> list[str]:
+    """Return for each row its encoder or whole network, with what tells it from others of the table."""
+    return [row.encoder + behind for row, behind in zip(rows, apart(rows), strict=True)]
+
+
+def listed(some: Collection[Row], *, among: Sequence[Row]) -> str:
+    """Name some rows of a table by network and recipe; a network all of whose rows are meant, once."""
+    chosen = {row.case for row in some}
+    recipes: dict[str, list[str]] = {}
+    left = Counter(names := named(among))
+    for name, row in zip(names, among, strict=True):
+        if row.case in chosen:
+            recipes.setdefault(name, []).append(row.recipe)
+            left[name] -= 1
+    return "; ".join(
+        f"{name} {'under all recipes' if not left[name] and len(own) > 1 else ', '.join(own)}"
+        for name, own in recipes.items()
+    )
+
+
 def of_result(result: Result) -> Row:
     """Return what a result says by itself: of its process alone, where it has a time."""
     case = result.case
@@ -206,7 +227,12 @@ def rewrite_lines(rows: Sequence[Row], *, most: int | None = None) -> tuple[str,
 
     Where that are more lines than the most, one says where they are.
     """
-    said = [f"{row.encoder} {proof}." for row in rows for proof in row.rewrites.split("; ") if proof]
+    said = [
+        f"{name} {proof}."
+        for name, row in zip(named(rows), rows, strict=True)
+        for proof in row.rewrites.split("; ")
+        if proof
+    ]
     lines = tuple(dict.fromkeys(said))
     if most is None or len(lines) <= most:
         return lines

@@ -16,6 +16,7 @@ from unetbench.records import REFERENCE
 from unetbench.reporting.row import Row
 
 _OF_BLOCKS = ("rank", "99 % ms", "speed-up interval", "verdict")  # columns that need paired blocks
+_OF_REFERENCE = ("speed-up", "speed-up interval", "verdict")  # that need the reference's time
 _OF_ONE_PROCESS = "25–75 % ms"  # stands in their place where there are none
 _OF_SEVERAL = "winner"  # stands where several recipes compete with the reference
 _EIGHTHS = "▏▎▍▌▋▊▉█"
@@ -106,6 +107,8 @@ def shown_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
     empty = {name for name in _OF_BLOCKS if not any(row.blocks for row in rows)}
     if not empty:
         empty = {_OF_ONE_PROCESS}
+    if not any(row.speedup for row in rows):
+        empty |= {*_OF_REFERENCE}
     if not several_recipes(rows):
         empty.add(_OF_SEVERAL)
     if len({row.decoder for row in rows}) < 2:

@@ -22,7 +22,7 @@ def is_plain_convolution(module: Any) -> bool:
 
 
 def divided(convolution: Any, at: int, width: int) -> tuple[Tensor, nn.Conv2d | None]:
-    """Return a kernel's part for `width` channels from `at`, in fp64, and a convolution without bias of the others.
+    """Return a kernel's part for `width` channels from `at`, in fp64, and a convolution of the others, with its bias.
 
     Shapes: the part (out, width, 3, 3). None where there are no others.
     """
@@ -35,16 +35,22 @@ def divided(convolution: Any, at: int, width: int) -> tuple[Tensor, nn.Conv2d | 
     # On the meta device: else each layer would draw weights, and so move the generator that others draw from.
     rest = nn.Conv2d(weight.shape[1] - width, weight.shape[0], TAPS, padding=1, bias=False, device="meta")
     rest.weight = nn.Parameter(weight[:, ~chosen])
+    rest.bias = _own(convolution.bias)
     return part, rest
 
 
-def upconvolution(weight: Tensor) -> nn.ConvTranspose2d:
-    """Return an up-convolution of kernel 4, stride 2, padding 1, without bias. Shapes: weight (in, out, 4, 4)."""
+def upconvolution(weight: Tensor, bias: Tensor | None) -> nn.ConvTranspose2d:
+    """Return an up-convolution of kernel 4, stride 2, padding 1. Shapes: weight (in, out, 4, 4), bias (out,)."""
     inputs, outputs = weight.shape[:2]
     # On the meta device, as above.
     up = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False, device="meta")
     up.weight = nn.Parameter(weight)
+    up.bias = _own(bias)
     return up
+
+
+def _own(bias: Tensor | None) -> nn.Parameter | None:
+    return None if bias is None else nn.Parameter(bias.detach().clone())
 
 
 def refuse_unfit(name: str, made: Sequence[int], wanted: Sequence[int]) -> None:

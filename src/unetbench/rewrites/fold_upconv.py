@@ -61,21 +61,22 @@ class FoldedUpconvolution(nn.Module):
 
     def __init__(self, up: Any, convolution: Any, at: int) -> None:
         super().__init__()
-        dtype, out, middle = convolution.weight.dtype, convolution.out_channels, up.out_channels
-        kernel, self.rest = divided(convolution, at, middle)
-        self.up = upconvolution(_product(up.weight.double(), kernel).to(dtype))
-        bias = kernel.new_zeros(out) if convolution.bias is None else convolution.bias.double()
-        self.bias = nn.Parameter(bias.reshape(1, -1, 1, 1).to(dtype))
-        through = kernel.new_zeros(middle) if up.bias is None else up.bias.double()
-        # What Up's bias adds through each tap: a tap outside of the map adds nothing.
-        self.taps = nn.Parameter(torch.einsum("omyx,m->oyx", kernel, through)[:, None].to(dtype))
+        dtype = convolution.weight.dtype
+        kernel, self.rest = divided(convolution, at, up.out_channels)
+        weight = _product(up.weight.double(), kernel).to(dtype)
+        self.up = upconvolution(weight, convolution.bias if self.rest is None else None)
+        self.taps = None
+        if up.bias is not None:  # what it adds through each tap: a tap outside of the map adds nothing
+            taps = torch.einsum("omyx,m->oyx", kernel, up.bias.double())
+            self.taps = nn.Parameter(taps[:, None].to(dtype))
 
     def forward(self, below: Tensor, rest: Tensor | None = None) -> Tensor:
         out: Tensor = self.up(below)  # (B, out_channels, 2h, 2w)
         if rest is not None:
             refuse_unfit("fold_upconv", out.shape[-2:], rest.shape[-2:])
-        ones = torch.ones((1, 1, *out.shape[-2:]), dtype=out.dtype, device=out.device)
-        out = out + (F.conv2d(ones, self.taps.to(out.dtype), padding=1) + self.bias)
+        if self.taps is not None:
+            ones = torch.ones((1, 1, *out.shape[-2:]), dtype=out.dtype, device=out.device)
+            out = out + F.conv2d(ones, self.taps.to(out.dtype), padding=1)
         return out if self.rest is None else out + self.rest(rest)
 
 

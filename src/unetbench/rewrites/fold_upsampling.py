@@ -61,10 +61,8 @@ class FoldedUpsampling(nn.Module):
         super().__init__()
         kernel, self.rest = divided(convolution, at, width)
         taps = kernel.transpose(0, 1).flip(-1, -2)
-        self.up = upconvolution(placed(lambda a, b: taps).to(convolution.weight.dtype))
-        if convolution.bias is not None:
-            last = self.up if self.rest is None else self.rest
-            last.bias = nn.Parameter(convolution.bias.detach().clone())
+        weight = placed(lambda a, b: taps).to(convolution.weight.dtype)
+        self.up = upconvolution(weight, convolution.bias if self.rest is None else None)
 
     def forward(self, below: Tensor, rest: Tensor | None = None, size: Any = None) -> Tensor:
         out: Tensor = self.up(below)

@@ -9,6 +9,8 @@ network's forward. `folder` is an empty one for the files, None where the artifa
 `DIRECT` has the options with which its convolutions multiply as often as is counted: the machine's limit is measured with those.
 `COMPILES` is True where converting calls the machine's C++ compiler, whose version is then part of what is converted.
 `ENVIRONMENT` has, by option and value, the variables that a process must start with.
+`profiled(artifact, *, threads, inputs, warmups, runs) -> [{module: ns}]`, where it has counters of its own, tells how long each
+of the network's modules took in each run, "" what is no module's: else the network is cut to know where the time goes.
 `TRAVELS` names those of the files that `load` can do with alone, on any machine; without it the network cannot be exported.
 `calibration` are the real inputs that int8 takes its ranges from. Only the torch
 runtimes need torch to load; conversion may use it, so it is imported inside.

@@ -37,6 +37,17 @@ class One:
         return session
 
     @property
+    def counts(self) -> bool:
+        """Whether the runtime has counters of its own, which tell a network's modules apart."""
+        return hasattr(self._module, "profiled")
+
+    def profiled(self, artifact: Artifact, **asked: Any) -> list[dict[str, int]]:
+        """Run what was converted with the runtime's counters on: the time of each module in each run. Units: ns."""
+        own = replace(artifact, options=dict(self.choice.options))
+        found: list[dict[str, int]] = self._module.profiled(own, **asked)
+        return found
+
+    @property
     def part(self) -> parts.Part:
         """The runtime as its file tells it."""
         return parts.find("runtime", self.choice.name)

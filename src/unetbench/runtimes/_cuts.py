@@ -19,19 +19,24 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from unetbench.errors import Unsupported
 from unetbench.runtimes import Inputs
-from unetbench.runtimes._halves import Front, without_backbone
+from unetbench.runtimes._halves import Front, separable, without_backbone
 
 ENCODER, UPS, SKIPS, DECODER, HEAD = "encoder", "up-convolutions", "skip convolutions", "decoder", "head"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """A section as a module, with the real inputs that it has for each image."""
+    """A section as a module, with the real inputs that it has for each image.
+
+    `within` are the modules of the network that it is made of; a module within several is of the one that names it closest.
+    """
 
     name: str
     module: nn.Module
     inputs: tuple[Inputs, ...]
+    within: tuple[str, ...]
     note: str = ""
 
 
@@ -40,21 +45,28 @@ def cut(model: Any, images: Sequence[Inputs]) -> tuple[Cut, ...]:
 
     Raises: Unsupported where the network has no encoder and decoder to take apart.
     """
+    if not separable(model):
+        raise Unsupported(
+            f"{type(model).__name__} has no encoder and decoder of this package, whose sections could be told apart: "
+            "measure it without --breakdown."
+        )
     front = Front(model)
     watched = [_watched(model, front, inputs) for inputs in images]
     first = watched[0]
     size = images[0][0].shape[-2:]
-    sections = [Cut(name=ENCODER, module=front, inputs=tuple(images))]
+    sections = [Cut(name=ENCODER, module=front, inputs=tuple(images), within=("encoder",))]
     if first.took:
         ups = _Ups(model.decoder, list(first.took))
         given = tuple(_arrays(run.took.values()) for run in watched)
-        sections.append(Cut(name=UPS, module=ups, inputs=given, note=_kernels(ups.ups)))
+        within = tuple(f"decoder.{name}" for name in first.took)
+        sections.append(Cut(name=UPS, module=ups, inputs=given, within=within, note=_kernels(ups.ups)))
     rest = _Rest(model.decoder, first)
     given = tuple(_arrays(rest.takes(run)) for run in watched)
-    sections.append(Cut(name=SKIPS if first.took else DECODER, module=rest, inputs=given))
+    name = SKIPS if first.took else DECODER
+    sections.append(Cut(name=name, module=rest, inputs=given, within=("decoder",)))
     note = "the last up-convolution is folded into it" if isinstance(model.head, nn.ConvTranspose2d) else ""
     given = tuple(_arrays([run.answer]) for run in watched)
-    sections.append(Cut(name=HEAD, module=_Head(model, size), inputs=given, note=note))
+    sections.append(Cut(name=HEAD, module=_Head(model, size), inputs=given, within=("",), note=note))
     return tuple(section for section in sections if section.inputs[0])
 
 

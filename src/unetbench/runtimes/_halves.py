@@ -13,12 +13,17 @@ from unetbench.errors import Unsupported
 from unetbench.runtimes import Inputs
 
 
+def separable(model: Any) -> bool:
+    """Return whether a network has an encoder and a decoder that can be run apart."""
+    return hasattr(model, "encoded") and hasattr(model, "decoded")
+
+
 class Front(nn.Module):
     """Images (B, C, H, W) -> the features that the decoder takes, finest first."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        if not (hasattr(model, "encoded") and hasattr(model, "decoded")):
+        if not separable(model):
             raise Unsupported(
                 f"{type(model).__name__} has no encoder and decoder to run apart: name one runtime."
             )

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
 from copy import deepcopy
 from pathlib import Path
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 from unetbench.runtimes import Inputs
-from unetbench.runtimes._names import INPUT, OUTPUT, names
+from unetbench.runtimes._names import INPUT, OUTPUT, names, of_module
+
+_SCOPES: Final = (
+    "pkg.torch.onnx.name_scopes"  # where the exporter keeps the modules around an operation, outermost first
+)
 
 
 def write_onnx(model: nn.Module, inputs: Inputs, path: Path) -> int:
     """Write a network for inputs of one shape as a single ONNX file; return the number of its outputs.
 
+    Operations are named by their modules, which runtimes' own counters then tell.
     Shapes: inputs (B, C, H, W) each. Raises: what torch's exporter raises where an operator is not known to it.
     """
     tensors = tuple(map(torch.from_numpy, inputs))
@@ -34,8 +41,20 @@ def write_onnx(model: nn.Module, inputs: Inputs, path: Path) -> int:
             output_names=names(OUTPUT, outputs),
         )
         assert program is not None
+        _name_by_module(program.model.graph)
         program.save(str(path), external_data=False)
     return outputs
+
+
+def _name_by_module(graph: Any) -> None:
+    for node in graph:
+        if known := node.metadata_props.get(_SCOPES):  # what the exporter's own changes add has none
+            *modules, _ = ast.literal_eval(known)
+            module = modules[-1] if modules else ""
+            node.name = of_module(module, node.name)
+            for made in node.outputs:
+                if not made.is_graph_output():  # some runtimes name what they make of operations by these
+                    made.name = of_module(module, made.name)
 
 
 def outputs_of(model: nn.Module, tensors: tuple[torch.Tensor, ...]) -> int:

@@ -106,9 +106,9 @@ class _Session:
         if self._net.load_param(str(folder / _PARAMETERS)) or self._net.load_model(str(folder / _WEIGHTS)):
             raise Unsupported("ncnn cannot read the network that pnnx wrote: use another runtime.")
         # pnnx numbers both; ncnn tells them in the order in which its layers come.
-        self._inputs, self._outputs = (
-            sorted(names, key=_number) for names in (self._net.input_names(), self._net.output_names())
-        )
+        self._inputs = sorted(self._net.input_names(), key=_number)
+        # An input that nothing reads counts as an output, too.
+        self._outputs = sorted({*self._net.output_names()} - {*self._inputs}, key=_number)
         self._images: list[list[Any]] = []  # of each image of the batch its inputs
         self._answers: list[list[Any]] = []
 

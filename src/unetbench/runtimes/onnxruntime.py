@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from unetbench import machine
 from unetbench.runtimes import Artifact, Image, Inputs, Logits, Session
 from unetbench.runtimes._denormals import flush, told
-from unetbench.runtimes._names import INPUT, names
+from unetbench.runtimes._names import INPUT, by_module, names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,6 +26,7 @@ TRAVELS = ("network.onnx",)
 FIRST_HALF = {"spinning": "0"}  # its threads would turn beside those of the second runtime
 DIRECT: dict[str, str] = {}
 _FILE = "network.onnx"
+_KERNEL = "_kernel_time"  # how the events of operations end
 
 
 def convert(
@@ -53,10 +56,35 @@ def load(artifact: Artifact, *, threads: int) -> Session:
     return _Session(artifact.folder / _FILE, threads, artifact.options.get("spinning", "1"))
 
 
+def profiled(
+    artifact: Artifact, *, threads: int, inputs: Inputs, warmups: int, runs: int
+) -> list[dict[str, int]]:
+    """Run with ONNX Runtime's own profiler on; return how long each module took in each run after the warm-ups. Units: ns."""
+    assert artifact.folder is not None
+    spinning = artifact.options.get("spinning", "1")
+    with TemporaryDirectory() as place:
+        session = _Session(artifact.folder / _FILE, threads, spinning, profile=Path(place) / "profile")
+        session.bind(*inputs)
+        for _ in range(warmups + runs):
+            session.run()
+        events = json.loads(session.profile().read_text(encoding="utf-8"))
+    found: list[dict[str, int]] = []
+    ran: list[tuple[list[str], int]] = []
+    for event in events:
+        if event["name"].endswith(_KERNEL):
+            # Back into the usual layout: of what has just run, where other changes of layout are of what follows.
+            back = event["args"]["op_name"] == "ReorderOutput" and ran
+            ran.append((ran[-1][0] if back else [event["name"]], event["dur"] * 1000))
+        elif event["name"] == "model_run":
+            found.append(by_module(ran))
+            ran = []
+    return found[warmups:]
+
+
 class _Session:
     """An ONNX Runtime session with bound inputs and outputs, which are arrays of our own."""
 
-    def __init__(self, path: Path, threads: int, spinning: str) -> None:
+    def __init__(self, path: Path, threads: int, spinning: str, *, profile: Path | None = None) -> None:
         import onnxruntime as ort
 
         flush()
@@ -68,6 +96,9 @@ class _Session:
         self._options.log_severity_level = 3
         self._options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
         self._options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        if profile is not None:
+            self._options.enable_profiling = True
+            self._options.profile_file_prefix = str(profile)
         self._ort = ort
         self._session = ort.InferenceSession(path, self._options, providers=["CPUExecutionProvider"])
         self._inputs = [each.name for each in self._session.get_inputs()]
@@ -91,6 +122,10 @@ class _Session:
 
     def read(self) -> Logits:
         return self._answers[0].copy()
+
+    def profile(self) -> Path:
+        """End the profile and return its file."""
+        return Path(self._session.end_profiling())
 
     def in_force(self) -> dict[str, str]:
         options = self._session.get_session_options()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from unetbench import machine
 from unetbench.errors import MissingPackage, Unsupported
 from unetbench.runtimes import Artifact, Image, Inputs, Logits, Session
 from unetbench.runtimes._denormals import flush, told
+from unetbench.runtimes._names import by_module
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +29,7 @@ TRAVELS = ("network.xml", "network.bin")  # the compiled blob is for this CPU an
 FIRST_HALF: dict[str, str] = {}
 DIRECT: dict[str, str] = {}
 _FILE, _COMPILED = "network.xml", "compiled.blob"
+_FUSED = "originalLayersNames"
 _HINT = "INFERENCE_PRECISION_HINT"
 _TOLD = {"f32": "float32", "bf16": "bfloat16"}  # what it says when it is asked back
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
@@ -66,6 +69,26 @@ def load(artifact: Artifact, *, threads: int) -> Session:
     """
     assert artifact.folder is not None
     return _Session(artifact.folder, _settings(artifact.precision, threads))
+
+
+def profiled(
+    artifact: Artifact, *, threads: int, inputs: Inputs, warmups: int, runs: int
+) -> list[dict[str, int]]:
+    """Run with OpenVINO's own counters on; return how long each module took in each run after the warm-ups. Units: ns."""
+    assert artifact.folder is not None
+    session = _Session(artifact.folder, _settings(artifact.precision, threads) | {"PERF_COUNT": True})
+    session.bind(*inputs)
+    found: list[dict[str, int]] = []
+    before: dict[str, int] = {}
+    for count in range(1, warmups + runs + 1):
+        session.run()
+        # It tells of each operation the mean of all its runs.
+        total = {name: mean * count for name, mean in session.means().items()}
+        found.append(
+            by_module((session.named.get(name, [name]), total[name] - before.get(name, 0)) for name in total)
+        )
+        before = total
+    return found[warmups:]
 
 
 def _settings(precision: str, threads: int) -> dict[str, Any]:
@@ -114,6 +137,21 @@ class _Session:
     def read(self) -> Logits:
         answer: Logits = self.answers()[0].astype(np.float32)
         return answer
+
+    def means(self) -> dict[str, int]:
+        """Return how long each compiled operation took, in order: the mean of the runs so far. Counters must be on. Units: ns."""
+        return {
+            each.node_name: round(each.real_time.total_seconds() * 1e9)
+            for each in self._request.profiling_info
+            if each.status == each.Status.EXECUTED
+        }
+
+    @cached_property
+    def named(self) -> dict[str, list[str]]:
+        """By the name of each operation that was compiled, those of what was fused into it, its own kernel's first."""
+        compiled = self._model.get_runtime_model().get_ordered_ops()
+        fused = {op.get_friendly_name(): op.get_rt_info() for op in compiled}
+        return {name: info[_FUSED].astype(str).split(",") for name, info in fused.items() if _FUSED in info}
 
     def in_force(self) -> dict[str, str]:
         asked = ("PERFORMANCE_HINT", _HINT, "NUM_STREAMS", "ENABLE_CPU_PINNING")

@@ -210,7 +210,7 @@ def test_sections_are_drawn_with_the_machines_limit(driver: Any, tmp_path: Path)
     browser.open_page(driver, tmp_path / "page.html")
     assert len(driver.find_elements("css selector", "#sections-chart .mark-rect.role-mark path")) == 2 + 2
     text = driver.find_element("id", "sections").text
-    for said in ("Where the time goes", "encoder", "head", "the whole, uncut", "at the machine's limits"):
+    for said in ("Where the time goes", "encoder", "head", "the whole", "at the machine's limits"):
         assert said in text
     key = driver.execute_script(
         "const data = JSON.parse(document.getElementById('data').textContent);"
