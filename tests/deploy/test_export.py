@@ -205,6 +205,19 @@ def test_a_bundles_own_program_needs_the_runtime_and_numpy_alone(tmp_path: Path,
         assert wrong.returncode == 1
 
 
+@pytest.mark.parametrize("decoder", RUNTIMES)
+def test_a_bundle_of_two_runtimes_may_leave_features_unread(tmp_path: Path, decoder: str) -> None:
+    """As decoders that begin at a stride of 4 do: what nobody reads is no answer."""
+    asked = case(f"openvino>{decoder}/fp32")
+    asked = replace(asked, network=Network("test_resnet", decoder="semantic_fpn", classes=CLASSES))
+    bundle = folder(tmp_path, asked)
+    done = subprocess.run(
+        [sys.executable, bundle / "predict.py"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split("relative error")[1].split()[0].rstrip(";")) < 1e-3
+
+
 @pytest.mark.parametrize("answer", ["nan", "noise"])
 def test_a_bundles_own_program_refuses_what_is_no_answer_in_any_precision(
     tmp_path: Path, answer: str

@@ -19,11 +19,9 @@ def load_ncnn(folder: Any, threads: int, options: dict[str, str]) -> Any:
     if net.load_param(str(folder / "network.param")) or net.load_model(str(folder / "network.bin")):
         raise SystemExit("ncnn cannot read the network of this bundle")
 
-    # In the order of their numbers: ncnn tells them as its layers come.
-    inputs, outputs = (
-        sorted(names, key=lambda name: int(name.lstrip("inout")))
-        for names in (net.input_names(), net.output_names())
-    )
+    # In the order of their numbers: ncnn tells them as its layers come, and inputs that nothing reads as outputs, too.
+    inputs = sorted(net.input_names(), key=lambda name: int(name[2:]))  # in0
+    outputs = sorted({*net.output_names()} - {*inputs}, key=lambda name: int(name[3:]))  # out0
 
     def run(values: list[Any]) -> list[Any]:
         extractor = net.create_extractor()
