@@ -36,6 +36,14 @@ def _key(case: Case = CASE, *, weights: str = "w", images: str = "i", build: int
     return artifacts.key(case, weights=weights, images=images, build=build)
 
 
+def test_what_another_run_has_sealed_stays_as_it_is(tmp_path: Path) -> None:
+    place = _made(tmp_path)
+    before = (place / "network.bin").stat().st_ino
+    assert _made(tmp_path, text="the same, converted again") == place
+    assert (place / "network.bin").stat().st_ino == before, "it may be in use"
+    assert [each.name for each in tmp_path.iterdir()] == [place.name]
+
+
 def test_what_was_made_is_found_again_with_its_facts(tmp_path: Path) -> None:
     place = _made(tmp_path)
     assert artifacts.facts(place) == FACTS | {"artifact_bytes": 8}

@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _times(case: Case, folder: Path, to: Path, artifact: Path | None) -> list[int]:
-    return _checked(cutting.timed(case, folder, to, artifact, _say), "cuts")
+    return _checked(cutting.timed(case, folder, to, artifact, [], _say), "cuts")
 
 
 def _checked(times: dict[str, Any], by: str) -> list[int]:
@@ -89,14 +89,13 @@ def test_a_runtime_with_counters_tells_its_sections_as_the_whole_runs(
     if precision == "bf16" and not machine.bf16_instructions():
         pytest.skip("bf16 is emulated on this machine")
     case = _case(f"openvino/{precision}+fold_batchnorm+fold_head+fold_upconv")
-    assert cutting.by_counters(case)
     photographs = photos.default_photos()
     conversion.convert(case, folder, tmp_path / "artifact", reference.images(folder)[0], photographs, _say)
     cut = cutting.convert(case, folder, tmp_path / "to", _say)
     assert [each["name"] for each in cut["sections"]] == NAMES
     assert all(each["flop"] > 0 for each in cut["sections"])
     assert not list((tmp_path / "to").rglob("*.xml")), "nothing is converted twice"
-    times = cutting.counted(case, folder, tmp_path / "artifact", cut["within"], _say)
+    times = cutting.timed(case, folder, tmp_path / "to", tmp_path / "artifact", cut["within"], _say)
     runs = len(times["whole_ns"])
     assert _checked(times, "counters") == [runs] * 4
     together = sum(map(median, times["sections_ns"]))
@@ -113,7 +112,7 @@ def test_counters_that_tell_no_section_apart_are_refused(
     case = _case("openvino/fp32")
     conversion.convert(case, folder, tmp_path / "artifact", reference.images(folder)[0], (), _say)
     with pytest.raises(Unsupported, match="counters of openvino find no time in a section"):
-        cutting.counted(case, folder, tmp_path / "artifact", [["encoder"], [""]], _say)
+        cutting.timed(case, folder, tmp_path, tmp_path / "artifact", [["encoder"], [""]], _say)
 
 
 def test_a_module_is_of_the_section_that_names_it_closest() -> None:

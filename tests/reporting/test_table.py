@@ -15,13 +15,12 @@ from rich.console import Console
 
 from tests.samples import case, measurement, parity
 from unetbench.records import REFERENCE, Failure, Network, Result
-from unetbench.reporting.row import Row
+from unetbench.reporting.row import Row, shorter_encoders
 from unetbench.reporting.rows import rows
 from unetbench.reporting.table import (
     COLUMNS,
     milliseconds,
     overview,
-    shorter_encoders,
     shown_columns,
     terminal_table,
 )

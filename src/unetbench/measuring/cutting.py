@@ -51,7 +51,7 @@ def convert(case: Case, folder: Path, to: Path, say: Say) -> dict[str, Any]:
         made = to / str(place)
         made.mkdir(parents=True)
         counts = _ghost.counts(section.module, *(each.shape for each in section.inputs[0]))
-        if not (_in_process(runtime) or by_counters(case)):
+        if not (_in_process(runtime) or _counting(case)):
             say({"phase": f"converting: {section.name}"})
             np.savez(made / _INPUTS, *section.inputs[0])
             with conversion.converting(case, made):
@@ -69,20 +69,28 @@ def convert(case: Case, folder: Path, to: Path, say: Say) -> dict[str, Any]:
     return {"sections": found, "within": within}
 
 
-def by_counters(case: Case) -> bool:
-    """Return whether a case's runtime tells its network's modules apart by counters of its own."""
+def _counting(case: Case) -> One | None:
+    """The case's runtime where it tells its network's modules apart by counters of its own."""
     runtime = of(case.recipe)
-    return isinstance(runtime, One) and runtime.counts
+    return runtime if isinstance(runtime, One) and runtime.counts else None
 
 
-def counted(case: Case, folder: Path, artifact: Path, within: Within, say: Say) -> dict[str, Any]:
-    """Run the whole by itself and with its runtime's counters on, in turn; return the raw times of it and of each section.
+def timed(
+    case: Case, folder: Path, to: Path, artifact: Path | None, within: Within, say: Say
+) -> dict[str, Any]:
+    """Run the whole and its sections in turn: those that were converted, or by the runtime's own counters. Return raw times.
 
-    Raises: Unsupported where the counters find no time in a section.
+    Raises: Unsupported where counters find no time in a section.
     """
     flush()  # before any pool starts
-    runtime = of(case.recipe)
-    assert isinstance(runtime, One)
+    if artifact is not None and (runtime := _counting(case)):
+        return _counted(case, runtime, folder, artifact, within, say)
+    return _apart(case, folder, to, artifact, say)
+
+
+def _counted(
+    case: Case, runtime: One, folder: Path, artifact: Path, within: Within, say: Say
+) -> dict[str, Any]:
     converted, inputs = _artifact(case, artifact), (reference.images(folder)[0],)
     whole: list[int] = []
     sections: list[list[int]] = [[] for _ in within]
@@ -118,9 +126,8 @@ def divided(spent: Mapping[str, int], within: Within) -> list[int]:
     return found
 
 
-def timed(case: Case, folder: Path, to: Path, artifact: Path | None, say: Say) -> dict[str, Any]:
-    """Load the whole and each section that was converted, in turn, and return the raw times of each."""
-    flush()  # before any pool starts
+def _apart(case: Case, folder: Path, to: Path, artifact: Path | None, say: Say) -> dict[str, Any]:
+    """Load the whole and each section that was converted, in turn."""
     images = reference.images(folder)
     loads = _live(case, folder, say) if artifact is None else _written(case, to, artifact, images[0])
     times: list[list[int]] = [[] for _ in loads]
@@ -143,7 +150,7 @@ def _told(
 def _cut(case: Case, model: Any, images: Sequence[Any]) -> tuple[Any, ...]:
     from unetbench.runtimes._cuts import cut
 
-    count = _RANGES if case.recipe.precision == "int8" and not by_counters(case) else 1
+    count = _RANGES if case.recipe.precision == "int8" and not _counting(case) else 1
     return cut(model, [(image,) for image in images[:count]])
 
 

@@ -96,10 +96,10 @@ class Turns:
         """Time the whole and its sections: those that were converted, or by the runtime's own counters."""
         from unetbench.measuring import cutting
 
-        asked, converted = msgspec.convert(case, Case), None if artifact is None else Path(artifact)
-        if converted is not None and cutting.by_counters(asked):
-            return cutting.counted(asked, Path(folder), converted, within, self._say)
-        return cutting.timed(asked, Path(folder), Path(to), converted, self._say)
+        converted = None if artifact is None else Path(artifact)
+        return cutting.timed(
+            msgspec.convert(case, Case), Path(folder), Path(to), converted, within, self._say
+        )
 
     def load(self, case: Mapping[str, Any], folder: str, artifact: str | None) -> dict[str, Any]:
         """Load what was converted, or build, rewrite and prepare it here; costs and counts are returned."""

@@ -34,7 +34,7 @@ _FP32_BYTES = 4
 _MOST_APART = (
     1.5  # the sections' sum over the whole, or the whole over it: beyond, shares say nothing (decision 17)
 )
-_APART: Final[Mapping[SectionsBy, str]] = {
+_DIFFERENCE: Final[Mapping[SectionsBy, str]] = {
     "cuts": "the cut's",
     "counters": "what the runtime's counters cost, or do not see",
 }
@@ -265,7 +265,7 @@ def section_lines(found: Attribution) -> Iterator[str]:
     ratio = found.together_ms / found.whole_ms
     yield (
         f"together {milliseconds(found.together_ms)} ms, {ratio:.2f} of the whole's "
-        f"{milliseconds(found.whole_ms)} ms in the same minutes: the difference is {_APART[found.by]}"
+        f"{milliseconds(found.whole_ms)} ms in the same minutes: the difference is {_DIFFERENCE[found.by]}"
         + ("" if found.adds_up else ", too much for shares to mean anything")
     )
     if found.limit_ms is not None:

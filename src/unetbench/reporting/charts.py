@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unetbench.errors import BadInput, StoreError
 from unetbench.records import REFERENCE
 from unetbench.reporting.labels import Box, Target, place_labels, text_width
-from unetbench.reporting.row import Row, apart
+from unetbench.reporting.row import Row, named
 from unetbench.reporting.rows import fastest_per_network
 
 if TYPE_CHECKING:
@@ -170,32 +170,22 @@ def _points(winners: Sequence[Row]) -> list[Point]:
             else None,
             "speedup": f"{row.speedup:.2f} times {REFERENCE}" if row.speedup else "not known",
         }
-        for row, name in zip(winners, _names(winners), strict=True)
-    ]
-
-
-def _names(winners: Sequence[Row]) -> list[str]:
-    """Return the shortest names that tell the networks apart."""
-    bare = {row.encoder: row.bare_encoder for row in winners}
-    shared = Counter(bare.values())
-    return [
-        (bare[row.encoder] if shared[bare[row.encoder]] == 1 else row.encoder) + behind
-        for row, behind in zip(winners, apart(winners), strict=True)
+        for row, name in zip(winners, named(winners, short=True), strict=True)
     ]
 
 
 def _labels(points: Sequence[Point], x: _Axis, y: _Axis) -> list[Point]:
     """Return the places of the names and of their leader lines, in the axes' units."""
-    largest, shapes, named = _largest(points, "peak_mb"), _shapes(points), _worth_a_name(points)
+    largest, shapes, worthy = _largest(points, "peak_mb"), _shapes(points), _worth_a_name(points)
     targets, ticks = [], []
     if len(points) > _AVOIDED:  # in such a cloud names cannot keep clear of every disc
-        points = [point for index, point in enumerate(points) if index in named]
-        named = set(range(len(points)))
+        points = [point for index, point in enumerate(points) if index in worthy]
+        worthy = set(range(len(points)))
     for index, point in enumerate(points):
         across, up = x.pixel(point["parameters_m"]), y.pixel(point["images_per_s"])
         area = max(_SMALLEST_PX2, _BIGGEST_PX2 * point["peak_mb"] / largest)
         radius = sqrt(area) / 2 * _SHAPES[shapes[point["recipe"]]]
-        width = text_width(point["label"], _LABEL_PX) if index in named else 0.0
+        width = text_width(point["label"], _LABEL_PX) if index in worthy else 0.0
         targets.append(Target(x=across, y=up, radius=radius, width=width, height=_LABEL_PX))
         if point["reference"]:
             ticks.append(Target(x=across, y=y.pixel(point["reference"]), radius=_TICK_PX / 4))

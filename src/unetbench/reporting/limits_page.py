@@ -11,10 +11,11 @@ from unetbench.records import SectionsBy
 from unetbench.reporting.attribution import UNTOLD, Attribution, Limits, names, session_lines
 from unetbench.reporting.charts import heading
 from unetbench.reporting.files import markdown_text
-from unetbench.reporting.row import Row, apart, named
-from unetbench.reporting.table import milliseconds, shorter_encoders
+from unetbench.reporting.row import Row, apart, named, shorter_encoders
+from unetbench.reporting.table import milliseconds
 
 _NOTES: Final = (
+    "Where sections come to more than 1.5 times the whole, or it to them, no share of them is said or drawn.",
     "At the limit: for each section the longer of its arithmetic at the peak of its precision and its convolutions' bytes "
     "at memory's bandwidth. A Winograd convolution multiplies less than is counted, a map that stays in a cache "
     "does not wait for memory: either may be over 100 %.",
@@ -22,11 +23,11 @@ _NOTES: Final = (
 # How sections were told, of those that are shown.
 _HOW: Final[Mapping[SectionsBy, str]] = {
     "counters": "{}: sections by the runtime's own counters, operation by operation, in turn with the whole without them. "
-    "An operation that others were fused into counts where its own kernel is, a change of layout with what it is made for.",
+    "An operation that others were fused into counts where its own kernel is (in onnxruntime where the last of them is), a change of "
+    "layout with what it is made for.",
     "cuts": "{}: each section is converted and timed as a network of its own, with its real inputs, in turn with the whole; the "
     "sections together differ from the whole by what is fused across the cuts, and by maps that are written and read at "
-    "them. Where they come to more than 1.5 times the whole, or it to them, no share of them is said or drawn: as in int8, "
-    "whose sections hand over maps in fp32.",
+    "them, in int8 in fp32.",
 }
 # Okabe and Ito's colours, told apart by eyes of every kind.
 _COLOURS: Final = {
@@ -127,8 +128,8 @@ def page_chart(order: Sequence[str], data: str) -> Any:
     """
     import altair as alt
 
-    named = alt.NamedData(name=data)
-    chart = _layers(named, named, order, None, "#8b939e")
+    handed = alt.NamedData(name=data)
+    chart = _layers(handed, handed, order, None, "#8b939e")
     bars, ticks = chart.layer
     chart.layer = [
         bars.transform_filter("isValid(datum.section)"),

@@ -115,9 +115,19 @@ def apart(rows: Sequence[Row], *, but: Collection[str] = ()) -> list[str]:
     ]
 
 
-def named(rows: Sequence[Row]) -> list[str]:
-    """Return for each row its encoder or whole network, with what tells it from others of the table."""
-    return [row.encoder + behind for row, behind in zip(rows, apart(rows), strict=True)]
+def shorter_encoders(rows: Sequence[Row]) -> dict[str, str]:
+    """Return each encoder's name without its pretrained tag, where that still tells it from the others."""
+    bare = {row.encoder: row.bare_encoder for row in rows}
+    shared = Counter(bare.values())
+    return {encoder: name if shared[name] == 1 else encoder for encoder, name in bare.items()}
+
+
+def named(rows: Sequence[Row], *, short: bool = False) -> list[str]:
+    """Return for each row its encoder or whole network, in short or whole, with what tells it from others of the table."""
+    shorter = shorter_encoders(rows) if short else {}
+    return [
+        shorter.get(row.encoder, row.encoder) + behind for row, behind in zip(rows, apart(rows), strict=True)
+    ]
 
 
 def listed(some: Collection[Row], *, among: Sequence[Row]) -> str:

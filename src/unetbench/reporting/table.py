@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase as _LETTERS
@@ -13,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unetbench.records import REFERENCE
-from unetbench.reporting.row import Row
+from unetbench.reporting.row import Row, shorter_encoders
 
 _OF_BLOCKS = ("rank", "99 % ms", "speed-up interval", "verdict")  # columns that need paired blocks
 _OF_REFERENCE = ("speed-up", "speed-up interval", "verdict")  # that need the reference's time
@@ -173,13 +172,6 @@ def _bars(rows: Sequence[Row]) -> Column:
         return "█" * (eighths // 8) + rest
 
     return Column(name="of the slowest", text=bar, leaves=14, left=True)
-
-
-def shorter_encoders(rows: Sequence[Row]) -> dict[str, str]:
-    """Return each encoder's name without its pretrained tag, where that still tells it from the others."""
-    bare = {row.encoder: row.bare_encoder for row in rows}
-    shared = Counter(bare.values())
-    return {encoder: name if shared[name] == 1 else encoder for encoder, name in bare.items()}
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Row], *, title: str, caption: str) -> Table:

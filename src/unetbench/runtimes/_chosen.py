@@ -32,8 +32,7 @@ class One:
 
     def load(self, artifact: Artifact, *, threads: int) -> Session:
         """Load what was converted, by this process or another."""
-        own = replace(artifact, options=dict(self.choice.options))
-        session: Session = self._module.load(own, threads=threads)
+        session: Session = self._module.load(self._own(artifact), threads=threads)
         return session
 
     @property
@@ -43,9 +42,11 @@ class One:
 
     def profiled(self, artifact: Artifact, **asked: Any) -> list[dict[str, int]]:
         """Run what was converted with the runtime's counters on: the time of each module in each run. Units: ns."""
-        own = replace(artifact, options=dict(self.choice.options))
-        found: list[dict[str, int]] = self._module.profiled(own, **asked)
+        found: list[dict[str, int]] = self._module.profiled(self._own(artifact), **asked)
         return found
+
+    def _own(self, artifact: Artifact) -> Artifact:
+        return replace(artifact, options=dict(self.choice.options))
 
     @property
     def part(self) -> parts.Part:

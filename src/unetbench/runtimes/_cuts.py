@@ -1,4 +1,4 @@
-"""A Segmenter cut into sections that can be converted and timed apart: encoder, up-convolutions, the other
+"""A Segmenter cut into sections, which can be counted, and converted and timed, apart: encoder, up-convolutions, the other
 convolutions of the decoder, head. Needs torch.
 
 It knows no decoder: what counts as an up-convolution is each `ConvTranspose2d` of the decoder that runs once. The

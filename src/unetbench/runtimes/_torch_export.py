@@ -48,13 +48,13 @@ def write_onnx(model: nn.Module, inputs: Inputs, path: Path) -> int:
 
 def _name_by_module(graph: Any) -> None:
     for node in graph:
-        if known := node.metadata_props.get(_SCOPES):  # what the exporter's own changes add has none
-            *modules, _ = ast.literal_eval(known)
-            module = modules[-1] if modules else ""
-            node.name = of_module(module, node.name)
-            for made in node.outputs:
-                if not made.is_graph_output():  # some runtimes name what they make of operations by these
-                    made.name = of_module(module, made.name)
+        *modules, _ = ast.literal_eval(node.metadata_props.get(_SCOPES, "['']"))
+        if not modules:  # as of what the exporter's own changes add
+            continue
+        node.name = of_module(modules[-1], node.name)
+        for made in node.outputs:
+            if not made.is_graph_output():  # some runtimes name what they make of operations by these
+                made.name = of_module(modules[-1], made.name)
 
 
 def outputs_of(model: nn.Module, tensors: tuple[torch.Tensor, ...]) -> int:

@@ -82,7 +82,7 @@ def profiled(
     before: dict[str, int] = {}
     for count in range(1, warmups + runs + 1):
         session.run()
-        # It tells of each operation the mean of all its runs.
+        # It tells of each operation the mean of all its runs, in whole microseconds: a run's time is as many of them off, at most.
         total = {name: mean * count for name, mean in session.means().items()}
         found.append(
             by_module((session.named.get(name, [name]), total[name] - before.get(name, 0)) for name in total)
