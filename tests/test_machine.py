@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 from unetbench import machine
 from unetbench.errors import BadInput
 from unetbench.measuring import launch
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -209,6 +213,33 @@ def test_variables_that_runtimes_read_are_facts_of_the_machine(monkeypatch: pyte
     assert not replace(plain, environment=None).differs_from(other), "early stores do not tell"
     monkeypatch.setenv("LD_PRELOAD", "a\nb\udcff")
     assert machine.environment()[0] == ("LD_PRELOAD", "a\\nb\\udcff"), "it is printed and stored"
+
+
+def test_a_cpu_passes_for_one_with_avx2_alone() -> None:
+    """numpy asks the CPU, unetbench the kernel; a program's own handler of segmentation faults still has its turn."""
+    asked = (
+        "import faulthandler, os, signal, sys; faulthandler.enable()\n"
+        "from numpy._core._multiarray_umath import __cpu_features__ as told\n"
+        "from unetbench import machine\n"
+        "print(told['AVX2'], any(told[name] for name in told if name.startswith('AVX512')), *machine.instruction_sets())\n"
+        "print(*(name for name, _ in machine.environment()))\n"
+        "sys.stdout.flush(); os.kill(os.getpid(), signal.SIGSEGV)\n"
+    )
+    done = subprocess.run(
+        [ROOT / "scripts" / "with_avx2_alone", sys.executable, "-c", asked],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "cannot make CPUID fault" in done.stderr:
+        assert done.returncode == 2, "nothing runs as what it is not"
+        pytest.skip(done.stderr.strip())
+    here = [name for name in ("avx2", "fma", "f16c") if name in machine.cpu_flags()]
+    sets, environment = done.stdout.splitlines()
+    assert sets.split() == [str("avx2" in here), "False", *here]
+    assert {"LD_PRELOAD", "GLIBC_TUNABLES"} <= set(environment.split()), "results are stored with it"
+    assert done.stderr.startswith("Fatal Python error: Segmentation fault")
+    assert done.returncode
 
 
 def test_a_workers_caches_are_its_own_and_nothing_is_fetched_unless_asked_for(tmp_path: Path) -> None:
