@@ -32,6 +32,22 @@ def test_the_pages_specifications_hold_no_data() -> None:
         assert "datasets" not in spec
 
 
+@pytest.mark.parametrize(
+    "store", sorted(PUBLISHED.glob("*/results.sqlite")), ids=lambda path: path.parent.name
+)
+def test_no_two_runtimes_of_a_published_run_have_one_colour(store: Path) -> None:
+    with reading(store) as read:
+        drawn = charts.points(source(read).report.rows)
+    scales = [
+        layer["encoding"]["color"]["scale"]["range"]
+        for layer in charts.pareto("parameters_m", rows=drawn).to_dict()["layer"]
+        if "scale" in layer.get("encoding", {}).get("color", {})
+    ]
+    assert scales
+    for colours in scales:
+        assert len(set(colours)) == len(colours) >= len({point["runtime"] for point in drawn})
+
+
 def test_the_same_front_is_a_picture(points: list[charts.Point], tmp_path: Path) -> None:
     write_png(charts.pareto("parameters_m", rows=points), tmp_path / "front.svg")
     drawn = (tmp_path / "front.svg").read_text(encoding="utf-8")

@@ -27,9 +27,11 @@ UP: Final[Mapping[str, str]] = {
     "images_per_s": "Throughput (images/s)",
     "speedup": "Speed-up over torch_eager/fp32",
 }
-# Okabe and Ito, "Color Universal Design", 2008: told apart by the colour-blind, on white and on black; then grey, brown
-# and violet for two runtimes in one network.
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8b939e", "#8C510A", "#7A5FD0")
+# Okabe and Ito, "Color Universal Design", 2008: told apart by the colour-blind, on white and on black; then grey, brown,
+# violet, olive and wine for two runtimes in one network.
+_COLORS = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8b939e", "#8C510A", "#7A5FD0", "#8A8B00", "#9B2C55",
+)  # fmt: skip
 _MARKS: Final = {"exact": "circle", "near": "diamond", "approximate": "triangle-up"}
 _ACCENT, _MUTED = "#D55E00", "#8b939e"
 _HEIGHT_PX = 380
