@@ -83,9 +83,11 @@ def _machine(record: Mapping[str, Any]) -> str:
 
 
 def machine_named() -> str:
-    """Return this machine as a line under a table names it."""
+    """Return this machine as a line under a table names it, with what is loaded before its libraries: they may see another CPU."""
     facts = machine()
-    return f"{facts.cpu}, {facts.cores} cores{', ' + facts.virtualisation if facts.virtualisation else ''}"
+    preloaded = dict(facts.environment or ()).get("LD_PRELOAD")
+    parts = (f"{facts.cores} cores", facts.virtualisation, preloaded and f"LD_PRELOAD={preloaded}")
+    return ", ".join(filter(None, (facts.cpu, *parts)))
 
 
 def write_page() -> None:

@@ -1,4 +1,4 @@
-"""Numbers, times, sizes and shares as a person writes them on the command line: read and checked."""
+"""Numbers, times, sizes and shares as a person writes them: read and checked; and counts as one reads them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from unetbench.errors import BadInput
 _BYTES = {"": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2.0**10, "MIB": 2.0**20, "GIB": 2.0**30}
 _COUNTS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
 _MOST_BYTES = 1e15  # of memory: more is a typing error
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number of things in words: `1 channel`, `2 classes`; several: where it is not one with an s."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def positive(text: str) -> int:

@@ -11,9 +11,10 @@ from benchmarks.selftest.simulated import Machine, Simulated, block
 
 from tests.samples import case, measurement
 from unetbench import verdicts
+from unetbench.measuring.groups import Group, offsets
 from unetbench.measuring.preset import RIGOROUS, STANDARD, Turns
-from unetbench.measuring.race import Group, Race, group_key, groups, offsets
-from unetbench.records import Block, Case, Failure, Result, Turn
+from unetbench.measuring.race import Race
+from unetbench.records import Case, Result, Turn
 from unetbench.reporting.standing import standings
 from unetbench.samples import Sample
 
@@ -23,10 +24,8 @@ EAGER, COMPILED, BF16 = (
 OTHER = tuple(case("resnet34", recipe) for recipe in ("torch_eager/fp32", "torch_compile/fp32"))
 
 
-def _result(of: Case, ms: float = 100.0, peak: int = 10**9, **changes: Any) -> Result:
-    if changes:
-        return Result(case=of, session=1, **changes)
-    return Result(case=of, session=1, measurements=(measurement(ms, peak_load_bytes=peak),))
+def _result(of: Case, ms: float = 100.0) -> Result:
+    return Result(case=of, session=1, measurements=(measurement(ms),))
 
 
 def _race(race_groups: tuple[Group, ...], alone: dict[Case, Result] | None = None, **options: Any) -> Race:
@@ -63,38 +62,6 @@ def _raced(
         for each, turns in zip(cases, made, strict=True):
             turned[each][number] = turns
     return race, turned
-
-
-def test_a_group_is_a_network_and_what_never_ran_is_not_in_it() -> None:
-    failed = Failure(stage="run", kind="crashed", message="x")
-    results = [_result(EAGER), _result(OTHER[0]), _result(COMPILED), _result(BF16, failure=failed)]
-    assert groups(results, 10**12) == ((EAGER, COMPILED), (OTHER[0],))
-    later = replace(_result(COMPILED), failure=failed)
-    assert groups([_result(EAGER), later], 10**12) == ((EAGER, COMPILED),), "its blocks keep their name"
-
-
-def test_a_group_too_large_for_the_memory_is_split_each_part_with_the_reference() -> None:
-    results = [_result(EAGER, peak=10**9), _result(COMPILED, peak=2 * 10**9), _result(BF16, peak=2 * 10**9)]
-    assert groups(results, 6 * 10**9) == ((EAGER, COMPILED), (EAGER, BF16))
-    assert groups(results, 9 * 10**9) == ((EAGER, COMPILED, BF16),)
-
-
-def test_what_measuring_holds_counts_where_processes_must_fit_into_the_memory() -> None:
-    found = measurement(100.0, peak_load_bytes=10**9, held_bytes=10**9)
-    results = [Result(case=each, session=1, measurements=(found,)) for each in (EAGER, COMPILED, BF16)]
-    assert groups(results, 9 * 10**9) == ((EAGER, COMPILED), (EAGER, BF16))
-    assert groups(results, 10 * 10**9) == ((EAGER, COMPILED, BF16),)
-
-
-def test_blocks_that_hold_more_inputs_than_processes_alone_did_are_planned_with_theirs() -> None:
-    """`advise` compares a few inputs alone and many beside blocks: with many classes that is most of the memory."""
-    of_one = 512 * 512 * (4 * 3 + 8 + 4)
-    found = measurement(100.0, peak_load_bytes=10**9, held_bytes=4 * of_one)
-    results = [Result(case=each, session=1, measurements=(found,)) for each in (EAGER, COMPILED, BF16)]
-    room = int((3 * 10**9 + 3 * 16 * of_one) / 0.6)
-    assert groups(results, room + 10) == groups(results, room + 10, 16) == ((EAGER, COMPILED, BF16),)
-    assert groups(results, room - 10**6) == ((EAGER, COMPILED, BF16),)
-    assert groups(results, room - 10**6, 16) == ((EAGER, COMPILED), (EAGER, BF16))
 
 
 def test_the_parts_of_a_split_group_have_numbers_of_their_own() -> None:
@@ -260,6 +227,24 @@ def test_who_waits_behind_one_that_has_all_its_blocks_is_not_passed_over_for_eve
     assert race.next_group() == (OTHER, 1009), "estimates now, and a look by the same command again"
 
 
+def test_the_same_budget_again_is_for_those_without_a_look_first() -> None:
+    """Those that no look has told apart yet would share every round, so that none of the others came to one."""
+    looked, new = (EAGER, COMPILED), OTHER
+    _, made = _raced((looked,), dict.fromkeys(looked, 1.0), deadline=85.0)
+    now = 0.0
+    turned = made | {each: {} for each in new}
+    race = _race((looked, new), turned=turned, round=9, deadline=95.0, clock=lambda: now)
+    race.took(looked, 10.0)
+    steps = []
+    while step := race.next_group():
+        steps.append(step[0])
+        race.took(step[0], 10.0)
+        for each in step[0]:
+            turned[each][step[1]] = made[EAGER][1]
+        now += 10.0
+    assert (steps.count(looked), steps.count(new)) == (1, 8)
+
+
 def test_who_does_not_fit_is_passed_over_for_a_smaller_one_behind() -> None:
     """Its fastest case is the fastest of all, its reference takes half a minute."""
     ms = {EAGER: 100.0, COMPILED: 90.0, OTHER[0]: 30_000.0, OTHER[1]: 50.0}
@@ -364,19 +349,6 @@ def test_what_the_race_lets_go_the_report_states() -> None:
 def test_rigorous_looks_once_and_every_pair_of_a_table_is_stated() -> None:
     assert RIGOROUS.looks == ((20, 0.01),)
     assert [verdicts.pairs_stated(n) for n in (1, 2, 3, 12)] == [1, 1, 3, 66]
-
-
-def test_a_group_keeps_its_numbers_and_another_one_has_others() -> None:
-    made = [Block(group=group_key(OTHER), number=8, seed=1, null_turns=(), pss_bytes=None, ready_s=())]
-    found = offsets((OTHER, (EAGER, COMPILED), (EAGER, COMPILED, BF16)), made, ())
-    assert found[OTHER] == 0
-    assert found[EAGER, COMPILED] == 1000, "its cases beside each other, in no block so far"
-    assert found[EAGER, COMPILED, BF16] == 2000, "with a third case beside them they are measured anew"
-
-
-def test_numbers_are_not_used_again_whose_block_a_damaged_store_has_lost() -> None:
-    found = offsets(((EAGER, COMPILED),), (), used=(8, 1003))
-    assert found[EAGER, COMPILED] == 2000
 
 
 def test_short_runs_have_more_turns_since_those_cost_little() -> None:

@@ -16,9 +16,9 @@ from tests.fakes import FakeWorker
 from unetbench.errors import StoreError, TimeUp
 from unetbench.machine import machine
 from unetbench.measuring import artifacts, reference, session
+from unetbench.measuring.groups import group_key
 from unetbench.measuring.preparing import Preparing
 from unetbench.measuring.preset import QUICK, RIGOROUS, STANDARD, TUNE, Preset
-from unetbench.measuring.race import group_key
 from unetbench.measuring.schedule import Sweep
 from unetbench.records import Case, Failure, Network, Recipe, Result
 from unetbench.reporting.rows import rows

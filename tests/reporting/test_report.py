@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,15 @@ def test_markdown_has_conditions_and_a_note_for_each_failure() -> None:
     assert "<details>" not in markdown(REPORT, fastest=True), "the front page has them elsewhere"
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1
+
+
+def test_pictures_of_one_processor_are_told_apart_by_what_it_offers() -> None:
+    captions = set()
+    for sets in (("avx2", "fma"), ("avx2", "fma", "avx512f", "amx_int8"), ()):
+        session = replace(REPORT.session, machine=machine(instruction_sets=sets))
+        captions.add(replace(REPORT, session=session).caption())
+    kept, day = f"{REPORT.title}\nA CPU, 2 cores granted, 2 threads, 8 GiB", "2026-11-23"
+    assert captions == {f"{kept} · avx2 · {day}", f"{kept} · amx_int8 · {day}", f"{kept} · {day}"}
 
 
 def test_markdown_escapes_what_would_break_it() -> None:

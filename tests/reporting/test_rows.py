@@ -219,7 +219,7 @@ def test_networks_of_other_channels_are_others_and_told_apart() -> None:
     grey = replace(case(), network=replace(case().network, in_channels=1))
     made = rows([_result(case(), measurement(90.0)), _result(grey, measurement(40.0))])
     assert [row.channels for row in made] == [1, 3]
-    assert apart(made) == [", 1 channels", ", 3 channels"]
+    assert apart(made) == [", 1 channel", ", 3 channels"]
     assert len(fastest_per_network(made)) == 2
 
 

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 import numpy as np
 
 from unetbench import machine, parts, photos
+from unetbench.amounts import counted
 from unetbench.deploy import readme, standalone
 from unetbench.deploy.bundle import Bundle, digest, opened
 from unetbench.deploy.manifest import (
@@ -114,7 +115,7 @@ def stored_card(store: Path, case: Case) -> Card:
                     )
     raise BadInput(
         f"store {str(store)!r} has no time of {case.name} at {case.height_px}x{case.width_px} with "
-        f"{case.network.classes} classes, {case.network.in_channels} channels, these weights and {case.threads} threads: leave --store out to measure it now."
+        f"{counted(case.network.classes, 'class', 'classes')}, {counted(case.network.in_channels, 'channel')}, these weights and {counted(case.threads, 'thread')}: leave --store out to measure it now."
     )
 
 

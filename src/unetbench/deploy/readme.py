@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from unetbench import parts
+from unetbench.amounts import counted
 from unetbench.deploy.manifest import INPUT, LOGITS, Manifest
 from unetbench.deploy.tiles import least_overlap
 from unetbench.deploy.verify import agreement, time_text
@@ -55,8 +56,8 @@ def text(manifest: Manifest) -> str:
         recipe=case.recipe,
         channels=case.network.in_channels,
         classes=classes,
-        taken="1 channel" if case.network.in_channels == 1 else f"{case.network.in_channels} channels",
-        told="1 class" if classes == 1 else f"{classes} classes",
+        taken=counted(case.network.in_channels, "channel"),
+        told=counted(classes, "class", "classes"),
         height=case.height_px,
         width=case.width_px,
         rows="\n".join(f"| {heading} | {said} |" for heading, said in _rows(manifest)),

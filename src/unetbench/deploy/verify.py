@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from unetbench import machine
+from unetbench.amounts import counted
 from unetbench.deploy.bundle import Bundle, opened
 from unetbench.deploy.manifest import NETWORK, Card
 from unetbench.errors import BadInput, WorkerLost, one_line
@@ -136,7 +137,7 @@ def about(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield (
         "bundle",
         f"{case.network.name} {case.recipe}, {case.height_px}x{case.width_px}, "
-        f"{case.network.in_channels} channels to {case.network.classes} classes",
+        f"{counted(case.network.in_channels, 'channel')} to {counted(case.network.classes, 'class', 'classes')}",
     )
     yield "made", f"{manifest.made_utc} by unetbench {versions.get('unetbench', 'unknown')}"
     yield "files", f"{len(manifest.files)} whole, {bundle.size_bytes / 1e6:.1f} MB"

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
 from unetbench import quiet, verdicts
-from unetbench.keys import digest
+from unetbench.measuring.groups import Group
 from unetbench.measuring.preset import Preset
-from unetbench.records import REFERENCE, ROUNDS, Block, Case, Result, Turn
+from unetbench.records import ROUNDS, Case, Result, Turn
 from unetbench.samples import together
 from unetbench.stats import summary
 
-_FP32, _FP64 = 4, 8  # bytes of a number
-_MEMORY_SHARE = 0.6  # of the memory granted, for all processes of a block
 # Before a block was made, from what the cases took alone (measured on 2 cores):
 _START_S = 4.5  # processes start at once
 _WARM_UP_S = 2.5
@@ -30,76 +28,7 @@ _WARM_UP_S = 2.5
 _NOISY = 1.4
 _RUNS = 36  # of each case: nine turns of a warm-up and three
 
-Group = tuple[Case, ...]
 Turned = Mapping[Case, Mapping[int, Sequence[Turn]]]
-
-
-def groups(results: Iterable[Result], memory_bytes: int, inputs: int = 0) -> tuple[Group, ...]:
-    """Return the cases that are measured alive together: one network and input, the reference with them.
-
-    One that failed later stays in its group, which keeps its name; the race is told that it is lost. Where their
-    peaks need more than the memory allows a group is split, each part with the reference. `inputs`: how many the blocks'
-    reference has, where the processes alone may have held fewer.
-    """
-    peaks: dict[Case, int] = {}
-    by_network: dict[str, list[Case]] = {}
-    for result in results:
-        if result.alone:
-            alone = result.alone[-1]
-            held = 0  # before it was taken off, peaks had it in them
-            if alone.held_bytes is not None:
-                held = max(alone.held_bytes, inputs * _held_bytes(result.case))
-            peaks[result.case] = alone.peak_load_bytes + held  # which its process has, too
-            by_network.setdefault(result.case.network_key(), []).append(result.case)
-    return tuple(
-        part for cases in by_network.values() for part in _parts(cases, peaks, memory_bytes * _MEMORY_SHARE)
-    )
-
-
-def _held_bytes(case: Case) -> int:
-    """Return what measuring holds for one input: its pixels, the fp64 answer and the case's own."""
-    of_pixel = _FP32 * case.network.in_channels + (_FP64 + _FP32) * case.network.classes
-    return case.batch * case.height_px * case.width_px * of_pixel
-
-
-def _parts(cases: Sequence[Case], peaks: Mapping[Case, int], room: float) -> list[Group]:
-    reference = tuple(case for case in cases if case.recipe == REFERENCE)
-    parts: list[Group] = []
-    part = reference
-    for case in cases:
-        if case in reference:
-            continue
-        if len(part) > len(reference) and sum(peaks[each] for each in (*part, case)) > room:
-            parts.append(part)
-            part = reference
-        part = (*part, case)
-    return [*parts, part]
-
-
-def group_key(group: Group) -> str:
-    """Return the stored name of a group: other cases beside them make other blocks."""
-    return digest(("group", *sorted(case.key() for case in group)))
-
-
-def offsets(race_groups: Iterable[Group], blocks: Iterable[Block], used: Iterable[int]) -> dict[Group, int]:
-    """Return what the block numbers of each group begin after: as before, or where no other's are.
-
-    `used`: the numbers that results have, those too whose block a damaged store has lost.
-    """
-    known = {block.group: _offset(block.number) for block in blocks}
-    free = max([*known.values(), *map(_offset, used)], default=-ROUNDS) + ROUNDS
-    found = {}
-    for group in race_groups:
-        key = group_key(group)
-        if key not in known:
-            known[key] = free
-            free += ROUNDS
-        found[group] = known[key]
-    return found
-
-
-def _offset(number: int) -> int:
-    return (number - 1) // ROUNDS * ROUNDS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -149,11 +78,19 @@ class Race:
         return group, self.offsets[group] + self.round
 
     def _in_time(self, running: dict[Group, int]) -> dict[Group, int]:
-        """Let those go on whose next block ends in time; the others are out, since time does not come back."""
+        """Let those go on whose next block ends in time, and after a first look leaves others the time for theirs.
+
+        The rest is out, since time does not come back.
+        """
         if self.deadline is None:
             return running
         left_s = self.deadline - self.clock()
-        late = {group for group in running if group not in self._taken and self.expected_s(group) > left_s}
+        needed = {group: self._first_look_s(group) for group in running}
+        others_s = sum(seconds for seconds in needed.values() if seconds <= left_s)
+        late = {
+            group for group in running if self.expected_s(group) + (not needed[group]) * others_s > left_s
+        }
+        late -= self._taken
         self._out |= late
         self.cut_short |= bool(late)
         return {group: made for group, made in running.items() if group not in late}
@@ -208,8 +145,7 @@ class Race:
         before = len(self._racing)
         self._waiting = [group for group in self._waiting if group not in self._out]
         for group in list(self._waiting):
-            blocks = max(1, self.preset.looks[0][0] - self.blocks(group))
-            needed = blocks * self.expected_s(group)
+            needed = max(self._first_look_s(group), self.expected_s(group))
             if needed <= left_s:
                 left_s -= needed
                 self._waiting.remove(group)
@@ -217,6 +153,9 @@ class Race:
         if self._waiting and len(self._racing) == before:
             self._racing.append(self._waiting.pop(0))
         return len(self._racing) > before
+
+    def _first_look_s(self, group: Group) -> float:
+        return max(0, self.preset.looks[0][0] - self.blocks(group)) * self.expected_s(group)
 
     def _pace(self) -> float:
         """Return how many times as long as expected blocks take: what those made so far tell."""

@@ -15,12 +15,13 @@ from unetbench.errors import TimeUp, WorkerLost
 from unetbench.keys import digest
 from unetbench.measuring import halving
 from unetbench.measuring.block import measure
+from unetbench.measuring.groups import Group, group_key, groups, offsets
 from unetbench.measuring.launch import Worker
 from unetbench.measuring.observer import Observer
 from unetbench.measuring.paired import CanaryReader, PairedBlock
 from unetbench.measuring.preparing import Preparing, refuse_full_disk
 from unetbench.measuring.preset import Preset
-from unetbench.measuring.race import Group, Race, group_key, groups, offsets
+from unetbench.measuring.race import Race
 from unetbench.records import ROUNDS, Case, Failure, Measurement, Result, Session, Turn
 from unetbench.stats import disturbed
 from unetbench.store import Store

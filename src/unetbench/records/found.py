@@ -18,6 +18,7 @@ MEASURED_CLASSES: Final = ("exact", "near", "approximate")  # the most exact fir
 ROUNDS = (
     1000  # a block's number modulo this is its round: those of a session's groups begin after 0, 1000, 2000 …
 )
+_TELLING_SETS = ("amx_int8", "amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx_vnni", "avx2")
 MARGIN_EDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of Parity.margins, in units of the error's RMS
 
 
@@ -148,6 +149,11 @@ class Machine:
     # Whether the kernel backs memory with them: always, madvise (where asked), never.
     huge_pages: str | None = None
     environment: tuple[tuple[str, str], ...] | None = None  # variables that runtimes read, where they are set
+
+    @property
+    def telling_set(self) -> str:
+        """The one instruction set that says most of what to expect; empty where none is known."""
+        return next((name for name in _TELLING_SETS if name in self.instruction_sets), "")
 
     def differs_from(self, other: Machine) -> tuple[str, ...]:
         """Return the facts that forbid comparing times; kernel, memory and versions may differ.

@@ -10,6 +10,7 @@ from typing import Any
 
 from unetbench import advisor
 from unetbench.advisor import Advice, Candidate, Constraint, Latency
+from unetbench.amounts import counted
 from unetbench.errors import BadInput
 from unetbench.quality import SAME_ACCURACY
 from unetbench.quality import Source as QualitySource
@@ -38,9 +39,11 @@ class Asked:
     threads: int | None = None  # any number where none is asked for
 
     def __str__(self) -> str:
-        threads = "" if self.threads is None else f", {_counted(self.threads, 'thread')}"
-        channels = "" if self.channels == RGB else f", {_counted(self.channels, 'channel')}"
-        return f"{self.size}, batch {self.batch}, {_counted(self.classes, 'class', 'classes')}{channels}{threads}"
+        threads = "" if self.threads is None else f", {counted(self.threads, 'thread')}"
+        channels = "" if self.channels == RGB else f", {counted(self.channels, 'channel')}"
+        return (
+            f"{self.size}, batch {self.batch}, {counted(self.classes, 'class', 'classes')}{channels}{threads}"
+        )
 
     def of(self, row: Row) -> Asked:
         """Return the same question of a row's input, and of its threads where a number of them is asked for."""
@@ -231,11 +234,7 @@ def _figures(candidate: Candidate, asked: Asked) -> str:
 
 
 def _named(candidate: Candidate) -> str:
-    return f"{candidate.network} {candidate.row.recipe}, {_counted(candidate.row.threads, 'thread')}"
-
-
-def _counted(number: int, one: str, several: str = "") -> str:
-    return f"{number} {one if number == 1 else several or one + 's'}"
+    return f"{candidate.network} {candidate.row.recipe}, {counted(candidate.row.threads, 'thread')}"
 
 
 def _given(constraint: Constraint) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
+from unetbench.amounts import counted
 from unetbench.errors import BadInput, unknown
 from unetbench.records import HIGH_WATER_MARK, MARGIN_EDGES, RGB, Measurement, Parity, Result, Session
 from unetbench.reporting.attribution import NOTHING, Limits, machine_lines, section_lines
@@ -39,9 +40,9 @@ def certificate(
 
     `last_words` are the end of what the process of a failed case printed.
     """
-    channels = "" if row.channels == RGB else f", {row.channels} channels"
+    channels = "" if row.channels == RGB else f", {counted(row.channels, 'channel')}"
     given = f"{row.size}{channels}, batch {row.batch}"
-    yield "case", f"{result.case.name}, {given}, {row.threads} threads ({result.key})"
+    yield "case", f"{result.case.name}, {given}, {counted(row.threads, 'thread')} ({result.key})"
     yield "status", f"{row.status}: {row.reason}" if row.reason else row.status
     if result.failed:
         yield from _under("it said", _printed(last_words))

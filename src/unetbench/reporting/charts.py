@@ -15,6 +15,7 @@ from math import ceil, exp, floor, log, log10, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from unetbench.amounts import counted
 from unetbench.errors import BadInput, StoreError
 from unetbench.records import REFERENCE
 from unetbench.reporting.labels import Box, Target, place_labels, text_width
@@ -82,11 +83,12 @@ def throughput_chart(rows: Sequence[Row], *, title: str, subtitle: str) -> alt.L
     return alt.LayerChart(layer=layers, width=WIDTH_PX, height=HEIGHT_PX, title=heading, config=_look())
 
 
-def heading(title: str, subtitle: str | Sequence[str]) -> alt.TitleParams:
-    """Return what stands above a chart: its name, and the conditions below it."""
+def heading(title: str, subtitle: str) -> alt.TitleParams:
+    """Return what stands above a chart: its name, and the conditions below it, line by line."""
     import altair as alt
 
-    return alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=18, subtitleColor="#6b7280")
+    lines = subtitle.splitlines()
+    return alt.TitleParams(title, subtitle=lines, anchor="start", fontSize=18, subtitleColor="#6b7280")
 
 
 def write_png(chart: alt.TopLevelMixin, path: Path) -> None:
@@ -163,7 +165,7 @@ def _points(winners: Sequence[Row]) -> list[Point]:
         | {
             "label": name,
             "network": row.network,
-            "input": f"{row.batch} × {row.size} px, {row.threads} threads",
+            "input": f"{row.batch} × {row.size} px, {counted(row.threads, 'thread')}",
             # At the distance that is told: the reference's own time may be of another kind, or none that counts.
             "reference": row.images_per_s / row.speedup
             if row.images_per_s and row.speedup and row.recipe != str(REFERENCE)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unetbench import quiet, spread, verdicts
+from unetbench.amounts import counted
 from unetbench.errors import BadInput
 from unetbench.levels import levels, same_canary
 from unetbench.records import REFERENCE, RGB, Case, Recipe, Result, Session
@@ -311,5 +312,5 @@ def _is_recipe(text: str) -> bool:
 
 def _place(case: Case) -> str:
     weights = "" if case.network.weights == "random" else f" ({case.network.weights})"
-    channels = "" if case.network.in_channels == RGB else f", {case.network.in_channels} channels"
+    channels = "" if case.network.in_channels == RGB else f", {counted(case.network.in_channels, 'channel')}"
     return f"{case.network.name}{weights} {case.height_px}x{case.width_px}{channels}"

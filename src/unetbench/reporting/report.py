@@ -76,15 +76,23 @@ class Report:
     def conditions(self) -> str:
         """Return machine, threads, date and versions in one line."""
         machine = self.session.machine
-        threads = sorted({row.threads for row in self.rows})
         versions = ", ".join(f"{name} {version}" for name, version in machine.versions)
         return (
-            f"{machine.cpu}, {machine.cores} cores granted, {'/'.join(map(str, threads))} threads, "
-            f"{machine.memory_bytes / _GIB:.0f} GiB"
-            f"{', ' + machine.virtualisation if machine.virtualisation else ''}; "
-            f"{' '.join(machine.instruction_sets)}; {self.session.started_utc[:10]}; {versions}"
+            f"{self._granted()}; {' '.join(machine.instruction_sets)}; {self.session.started_utc[:10]}; {versions}"
             + "".join(f"; {name}={value}" for name, value in machine.environment or ())
         )
+
+    def caption(self) -> str:
+        """Return what stands above a picture, in two lines: the title, and the conditions in brief."""
+        where = (self._granted(), self.session.machine.telling_set, self.session.started_utc[:10])
+        return f"{self.title}\n{' · '.join(filter(None, where))}"
+
+    def _granted(self) -> str:
+        machine = self.session.machine
+        threads = "/".join(map(str, sorted({row.threads for row in self.rows})))
+        memory = f"{machine.memory_bytes / _GIB:.0f} GiB"
+        parts = (f"{machine.cores} cores granted", f"{threads} threads", memory, machine.virtualisation)
+        return ", ".join(filter(None, (machine.cpu, *parts)))
 
     def reading_notes(self) -> tuple[str, ...]:
         """Return what the figures mean, whatever rows are shown."""
@@ -246,19 +254,14 @@ def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Pa
         from unetbench.reporting import charts
 
         written.append(folder / "throughput.png")
-        subtitle = report.conditions().split("; ")
-        drawing = charts.throughput_chart(
-            report.rows,
-            title="Speed against size",
-            subtitle=f"{report.title} · {subtitle[0]} · {subtitle[2]}",
-        )
+        drawing = charts.throughput_chart(report.rows, title="Speed against size", subtitle=report.caption())
         charts.write_png(drawing, written[-1])
         if ablation.is_ablation(report.rows):
             written += [folder / "recipes.md", folder / "recipes.png"]
             conditions = (f"{report.title}. {report.reading_notes()[0]}", f"{report.conditions()}.")
             files.write_text(written[-2], ablation.table(report.rows, report.said, notes=conditions))
             drawing = ablation.heatmap(
-                report.rows, title="Speed-up of each recipe", subtitle=f"{report.title} · {subtitle[0]}"
+                report.rows, title="Speed-up of each recipe", subtitle=report.caption()
             )
             charts.write_png(drawing, written[-1])
     if report.limits.breakdowns or report.limits.failures:
@@ -278,9 +281,8 @@ def _write_limits(report: Report, folder: Path, *, chart: bool) -> list[Path]:
         from unetbench.reporting import charts
 
         written.append(folder / "limits.png")
-        subtitle = f"{report.title} · {report.conditions().partition('; ')[0]}"
         drawing = limits_page.chart(
-            report.shown, report.limits, title="Where the time goes", subtitle=subtitle
+            report.shown, report.limits, title="Where the time goes", subtitle=report.caption()
         )
         charts.write_png(drawing, written[-1])
     return written

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from statistics import median
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from unetbench.amounts import counted
 from unetbench.records import RGB, Case, Measurement, Parity, Result, RewriteReport
 from unetbench.stats import NS_PER_MS, disturbed, summary
 
@@ -99,10 +101,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 # By what rows of one network are told apart, and how it is written behind a name.
-_APART = {
-    "decoder": "/{}", "trained": " ({})", "size": " @{}", "batch": ", batch {}", "classes": ", {} classes",
-    "channels": ", {} channels",
-    "threads": ", {} threads",
+_APART: dict[str, Callable[[Any], str]] = {
+    "decoder": "/{}".format, "trained": " ({})".format, "size": " @{}".format, "batch": ", batch {}".format,
+    "classes": lambda number: f", {counted(number, 'class', 'classes')}",
+    "channels": lambda number: f", {counted(number, 'channel')}",
+    "threads": lambda number: f", {counted(number, 'thread')}",
 }  # fmt: skip
 
 
@@ -110,8 +113,7 @@ def apart(rows: Sequence[Row], *, but: Collection[str] = ()) -> list[str]:
     """Return for each row what tells it from others of its name: those fields in which any of the rows differ."""
     fields = [name for name in _APART if name not in but and len({getattr(row, name) for row in rows}) > 1]
     return [
-        "".join(_APART[name].format(getattr(row, name)) for name in fields if getattr(row, name))
-        for row in rows
+        "".join(_APART[name](getattr(row, name)) for name in fields if getattr(row, name)) for row in rows
     ]
 
 

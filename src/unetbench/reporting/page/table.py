@@ -16,7 +16,6 @@ from unetbench.reporting.standing import Standings
 
 _SIGNIFICANT = 5  # digits of a figure; a page shows three
 # From the best to the least: which one names a machine's CPU, whose model name often says nothing.
-_TELLING_SETS = ("amx_int8", "amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx_vnni", "avx2")
 _FIELDS = (
     "encoder", "decoder", "recipe", "size", "batch", "classes", "channels", "threads", "status", "reason", "rank", "verdict",
     "measured_class", "parameters_m", "encoder_parameters_m", "gflop", "median_ms", "low_ms", "high_ms",
@@ -85,9 +84,8 @@ def _numbered(names: Sequence[str]) -> list[str]:
 
 
 def _machine_name(machine: Machine) -> str:
-    best = next((name for name in _TELLING_SETS if name in machine.instruction_sets), "")
     cpu = re.sub(r"\((?:R|TM)\)|\bCPU\b|\bProcessor\b|@.*", " ", machine.cpu)
-    parts = [" ".join(cpu.split()) or machine.cpu, f"{machine.cores} cores", best]
+    parts = [" ".join(cpu.split()) or machine.cpu, f"{machine.cores} cores", machine.telling_set]
     return ", ".join(filter(None, parts))
 
 
