@@ -108,7 +108,7 @@ ABOVE = (
     "levels",
 )
 WITHIN_MEASURING = (
-    "artifacts canary denormals halving memory noise observer parity preflight preset processes timing",
+    "artifacts canary denormals groups halving memory noise observer parity preflight preset processes timing",
     "forecast launch reference",
     "block conversion preparing race",
     "cutting limits paired probe",

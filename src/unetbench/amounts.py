@@ -12,9 +12,9 @@ _COUNTS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
 _MOST_BYTES = 1e15  # of memory: more is a typing error
 
 
-def counted(number: int, one: str, several: str = "") -> str:
+def counted(number: int | str, one: str, several: str = "") -> str:
     """Return a number of things in words: `1 channel`, `2 classes`; several: where it is not one with an s."""
-    return f"{number} {one if number == 1 else several or one + 's'}"
+    return f"{number} {one if str(number) == '1' else several or one + 's'}"
 
 
 def positive(text: str) -> int:

@@ -25,7 +25,7 @@ def test_a_bundle_of_every_runtime_is_verified(recipe: str, capsys: pytest.Captu
     headings = [line.split()[0] for line in said[:-1]]
     assert headings == ["bundle", "made", "files", "fingerprint", "agreement", "card", "here"]
     assert "A CPU" in said[5], "the card names the machine that it was measured on"
-    assert "1 threads" in said[6]
+    assert "1 thread," in said[6]
 
 
 def test_a_wrong_answer_is_not_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

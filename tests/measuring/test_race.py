@@ -227,13 +227,20 @@ def test_who_waits_behind_one_that_has_all_its_blocks_is_not_passed_over_for_eve
     assert race.next_group() == (OTHER, 1009), "estimates now, and a look by the same command again"
 
 
-def test_the_same_budget_again_is_for_those_without_a_look_first() -> None:
+@pytest.mark.parametrize(
+    ("deadline", "failing", "blocks"),
+    [(85.0, False, (0, 8)), (95.0, False, (1, 8)), (95.0, True, (6, 3))],
+    ids=["no time for both", "a block to spare", "the new one fails"],
+)
+def test_the_same_budget_again_is_for_those_without_a_look_first(
+    deadline: float, failing: bool, blocks: tuple[int, int]
+) -> None:
     """Those that no look has told apart yet would share every round, so that none of the others came to one."""
     looked, new = (EAGER, COMPILED), OTHER
     _, made = _raced((looked,), dict.fromkeys(looked, 1.0), deadline=85.0)
     now = 0.0
     turned = made | {each: {} for each in new}
-    race = _race((looked, new), turned=turned, round=9, deadline=95.0, clock=lambda: now)
+    race = _race((looked, new), turned=turned, round=9, deadline=deadline, clock=lambda: now)
     race.took(looked, 10.0)
     steps = []
     while step := race.next_group():
@@ -242,7 +249,10 @@ def test_the_same_budget_again_is_for_those_without_a_look_first() -> None:
         for each in step[0]:
             turned[each][step[1]] = made[EAGER][1]
         now += 10.0
-    assert (steps.count(looked), steps.count(new)) == (1, 8)
+        if failing and steps.count(new) == 3:
+            for each in new:
+                race.lost(each)
+    assert (steps.count(looked), steps.count(new)) == blocks
 
 
 def test_who_does_not_fit_is_passed_over_for_a_smaller_one_behind() -> None:

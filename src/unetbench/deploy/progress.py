@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from unetbench.amounts import counted
 from unetbench.deploy.costs import Costs
 from unetbench.deploy.predict import Summary
 
@@ -91,7 +92,7 @@ def lines(summary: Summary) -> Iterator[str]:
     if not summary.done:
         return
     costs = summary.costs.ms_per_megapixel()
-    yield f"cost of the whole image, ms per megapixel, over {summary.costs.pixels / 1e6:.1f} MP, {summary.threads} threads:"
+    yield f"cost of the whole image, ms per megapixel, over {summary.costs.pixels / 1e6:.1f} MP, {counted(summary.threads, 'thread')}:"
     yield "  " + ", ".join(f"{part} {ms:.2f}" for part, ms in costs.items())
     yield (
         f"peak memory: {summary.peak_bytes / 1e6:.0f} MB, of which {summary.loaded_bytes / 1e6:.0f} MB "

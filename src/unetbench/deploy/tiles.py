@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from unetbench.amounts import counted
 from unetbench.deploy.costs import Costs
 from unetbench.errors import BadInput
 from unetbench.runtimes import Logits
@@ -132,8 +133,8 @@ def plan(
     if fitting < min(width, source.width):
         need = fixed + 3 * width * column
         raise BadInput(
-            f"--memory {memory_bytes / 1e6:.0f} MB is too little for tiles of {height}x{width} with {classes} "
-            f"classes: give --memory {math.ceil(need / 1e6)}MB or more."
+            f"--memory {memory_bytes / 1e6:.0f} MB is too little for tiles of {height}x{width} with "
+            f"{counted(classes, 'class', 'classes')}: give --memory {math.ceil(need / 1e6)}MB or more."
         )
     count = math.ceil(source.width / fitting)
     edges = [round(source.width * number / count) for number in range(count + 1)]

@@ -161,7 +161,7 @@ def time_text(card: Card) -> str:
     holding = " with what measuring held" if card.measurement.held_bytes is None else ""
     return (
         f"{times.median_ms:.2f} ms ({times.low_ms:.2f} to {times.high_ms:.2f}, {times.runs} runs of one process, "
-        f"{noise}), {peak:.0f} MB{holding}; {threads} threads, {card.machine.cpu}, {card.measured_utc}"
+        f"{noise}), {peak:.0f} MB{holding}; {counted(threads, 'thread')}, {card.machine.cpu}, {card.measured_utc}"
     )
 
 

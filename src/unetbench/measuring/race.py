@@ -57,8 +57,10 @@ class Race:
     _spent_s: dict[Group, list[float]] = field(default_factory=dict)  # by the cases of the block
 
     def __post_init__(self) -> None:
+        # Who has begun goes on before others begin, and who has had a look comes last.
         self._waiting = sorted(
-            self.groups, key=lambda group: (not self.blocks(group), self._fastest_s(group))
+            self.groups,
+            key=lambda group: (not self._lacks(group), not self.blocks(group), self._fastest_s(group)),
         )
 
     def next_group(self) -> tuple[Group, int] | None:
@@ -78,22 +80,24 @@ class Race:
         return group, self.offsets[group] + self.round
 
     def _in_time(self, running: dict[Group, int]) -> dict[Group, int]:
-        """Let those go on whose next block ends in time, and after a first look leaves others the time for theirs.
+        """Let those go on whose next block ends in time; the others are out, since time does not come back.
 
-        The rest is out, since time does not come back.
+        Who has had a look waits as long as others need the time for their first.
         """
         if self.deadline is None:
             return running
         left_s = self.deadline - self.clock()
-        needed = {group: self._first_look_s(group) for group in running}
-        others_s = sum(seconds for seconds in needed.values() if seconds <= left_s)
-        late = {
-            group for group in running if self.expected_s(group) + (not needed[group]) * others_s > left_s
-        }
-        late -= self._taken
+        late = {group for group in running if group not in self._taken and self.expected_s(group) > left_s}
         self._out |= late
         self.cut_short |= bool(late)
-        return {group: made for group, made in running.items() if group not in late}
+        going = {group: made for group, made in running.items() if group not in late}
+        promised_s = sum(seconds for seconds in map(self._first_look_s, going) if seconds <= left_s)
+        waiting = {
+            group
+            for group in going
+            if promised_s and not self._first_look_s(group) and self.expected_s(group) + promised_s > left_s
+        }
+        return {group: made for group, made in going.items() if group not in waiting - self._taken}
 
     def _next_round(self, made: Mapping[Group, int], *, anew: bool = False) -> dict[Group, int]:
         running = self._retire(made, anew=anew)
@@ -154,8 +158,12 @@ class Race:
             self._racing.append(self._waiting.pop(0))
         return len(self._racing) > before
 
+    def _lacks(self, group: Group) -> int:
+        """Return how many blocks a group lacks for its first look, whether it shares its own with others or not."""
+        return max(0, self.preset.looks[0][0] - self.blocks(group))
+
     def _first_look_s(self, group: Group) -> float:
-        return max(0, self.preset.looks[0][0] - self.blocks(group)) * self.expected_s(group)
+        return self._lacks(group) * self.expected_s(group)
 
     def _pace(self) -> float:
         """Return how many times as long as expected blocks take: what those made so far tell."""

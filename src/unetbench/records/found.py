@@ -18,6 +18,7 @@ MEASURED_CLASSES: Final = ("exact", "near", "approximate")  # the most exact fir
 ROUNDS = (
     1000  # a block's number modulo this is its round: those of a session's groups begin after 0, 1000, 2000 …
 )
+# From the best to the least: which one names a machine's CPU, whose model name often says nothing.
 _TELLING_SETS = ("amx_int8", "amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx_vnni", "avx2")
 MARGIN_EDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of Parity.margins, in units of the error's RMS
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from unetbench.amounts import counted
 from unetbench.records import (
     LIMITS_FACT,
     Breakdown,
@@ -226,7 +227,7 @@ def machine_lines(limits: MachineLimits) -> Iterator[str]:
         more = f"; {others}" if others else ""
         yield f"{heading} {peak.per_s / 1e9:.3g} {unit} ({peak.kernel}{more})"
     cache = "unknown" if limits.cache_bytes is None else f"{limits.cache_bytes / (1 << 20):.0f} MiB"
-    yield f"{limits.threads} threads; buffers of {limits.buffer_bytes >> 20} MiB each, largest cache {cache}"
+    yield f"{counted(limits.threads, 'thread')}; buffers of {limits.buffer_bytes >> 20} MiB each, largest cache {cache}"
     for name, reason in limits.failed.items():
         yield f"not measured: {name} ({reason})"
 

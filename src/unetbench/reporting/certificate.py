@@ -98,7 +98,7 @@ def _time(row: Row) -> Iterator[tuple[str, str]]:
     if row.blocks is None:
         yield (
             "time",
-            f"median {milliseconds(row.median_ms)} ms of {row.runs} runs of one process alone: no verdict without paired blocks",
+            f"median {milliseconds(row.median_ms)} ms of {counted(row.runs, 'run')} of one process alone: no verdict without paired blocks",
         )
     else:
         interval = f"{milliseconds(row.interval_low_ms)} to {milliseconds(row.interval_high_ms)} ms"
@@ -107,7 +107,7 @@ def _time(row: Row) -> Iterator[tuple[str, str]]:
             if row.interval_low_ms
             else "without an interval, as before the first look and where it was too loud for one"
         )
-        yield "time", f"{milliseconds(row.median_ms)} ms {sure}, {row.blocks} blocks"
+        yield "time", f"{milliseconds(row.median_ms)} ms {sure}, {counted(row.blocks, 'block')}"
         used = (
             "louder ones count too, brought to the quiet level by canaries"
             if row.adjusted

@@ -53,7 +53,7 @@ class Side:
         threads = "/".join(map(str, sorted({result.case.threads for result in self.results})))
         return (
             f"{name}: session {session.identifier}, preset {session.preset}, {session.started_utc[:16]}, {machine.cpu}, "
-            f"{machine.cores} cores granted, {threads} threads"
+            f"{counted(machine.cores, 'core')} granted, {counted(threads, 'thread')}"
         )
 
     def result(self, case: Case) -> Result | None:

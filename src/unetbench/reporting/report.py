@@ -10,6 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from unetbench import quiet
+from unetbench.amounts import counted
 from unetbench.errors import BadInput
 from unetbench.levels import disturbing
 from unetbench.records import DENORMALS_SEEN, HIGH_WATER_MARK, RGB, Session
@@ -91,7 +92,8 @@ class Report:
         machine = self.session.machine
         threads = "/".join(map(str, sorted({row.threads for row in self.rows})))
         memory = f"{machine.memory_bytes / _GIB:.0f} GiB"
-        parts = (f"{machine.cores} cores granted", f"{threads} threads", memory, machine.virtualisation)
+        granted = f"{counted(machine.cores, 'core')} granted"
+        parts = (granted, counted(threads, "thread"), memory, machine.virtualisation)
         return ", ".join(filter(None, (machine.cpu, *parts)))
 
     def reading_notes(self) -> tuple[str, ...]:
@@ -240,9 +242,7 @@ def certificate(store: Store, report: Report, name: str) -> Iterator[tuple[str, 
 
 def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Path, ...]:
     """Write results.csv, results.md and throughput.png, of several recipes also recipes.md and recipes.png, of
-    paired blocks pairs.csv, of what was cut into sections limits.md and limits.png.
-
-    Return their paths.
+    paired blocks pairs.csv, of what was cut into sections limits.md and limits.png; return their paths.
     """
     written = [folder / "results.csv", folder / "results.md"]
     files.write_text(written[0], files.csv_text(report.rows))
@@ -254,15 +254,14 @@ def write_files(report: Report, folder: Path, *, chart: bool = True) -> tuple[Pa
         from unetbench.reporting import charts
 
         written.append(folder / "throughput.png")
-        drawing = charts.throughput_chart(report.rows, title="Speed against size", subtitle=report.caption())
+        above = report.caption()
+        drawing = charts.throughput_chart(report.rows, title="Speed against size", subtitle=above)
         charts.write_png(drawing, written[-1])
         if ablation.is_ablation(report.rows):
             written += [folder / "recipes.md", folder / "recipes.png"]
             conditions = (f"{report.title}. {report.reading_notes()[0]}", f"{report.conditions()}.")
             files.write_text(written[-2], ablation.table(report.rows, report.said, notes=conditions))
-            drawing = ablation.heatmap(
-                report.rows, title="Speed-up of each recipe", subtitle=report.caption()
-            )
+            drawing = ablation.heatmap(report.rows, title="Speed-up of each recipe", subtitle=above)
             charts.write_png(drawing, written[-1])
     if report.limits.breakdowns or report.limits.failures:
         written += _write_limits(report, folder, chart=chart)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
+from unetbench.amounts import counted
 from unetbench.records import MEASURED_CLASSES, Recipe
 from unetbench.reporting.attribution import in_short
 from unetbench.reporting.report import Report
@@ -78,7 +79,7 @@ def _time(row: Row) -> str:
     if low is not None and high is not None:
         sure = f" ({low:.4g}–{high:.4g})"
     else:
-        sure = ", alone" if row.blocks is None else f", {row.blocks} blocks without an interval"
+        sure = ", alone" if row.blocks is None else f", {counted(row.blocks, 'block')} without an interval"
     faster = "" if row.speedup is None else f", {row.speedup:.3g} × torch_eager/fp32"
     if row.speedup_low is not None and row.speedup_high is not None:
         faster += f" ({row.speedup_low:.3g}–{row.speedup_high:.3g})"

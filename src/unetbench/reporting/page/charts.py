@@ -101,7 +101,7 @@ def pareto(across: str, up: str = "images_per_s", rows: Sequence[Point] | None =
     names = named.mark_text(**text)
     if rows is None:  # a page has two backgrounds, and shows what lies below a name when it is pointed at
         return alt.LayerChart(layer=[line, dots, names], width="container", height=_HEIGHT_PX)
-    halo = named.mark_text(**text, stroke="white", strokeWidth=4, strokeJoin="round", opacity=0.8)
+    halo = named.mark_text(**text, stroke="white", strokeWidth=4, strokeJoin="round", opacity=0.8, aria=False)
     return alt.LayerChart(layer=[line, dots, halo, names], width=860, height=_HEIGHT_PX)
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from unetbench.amounts import counted
 from unetbench.records import Machine, Recipe
 from unetbench.reporting.limits_page import LIMIT, WHOLE
 from unetbench.reporting.page import Source
@@ -15,7 +16,6 @@ from unetbench.reporting.row import Row, apart, rewrite_lines
 from unetbench.reporting.standing import Standings
 
 _SIGNIFICANT = 5  # digits of a figure; a page shows three
-# From the best to the least: which one names a machine's CPU, whose model name often says nothing.
 _FIELDS = (
     "encoder", "decoder", "recipe", "size", "batch", "classes", "channels", "threads", "status", "reason", "rank", "verdict",
     "measured_class", "parameters_m", "encoder_parameters_m", "gflop", "median_ms", "low_ms", "high_ms",
@@ -85,7 +85,7 @@ def _numbered(names: Sequence[str]) -> list[str]:
 
 def _machine_name(machine: Machine) -> str:
     cpu = re.sub(r"\((?:R|TM)\)|\bCPU\b|\bProcessor\b|@.*", " ", machine.cpu)
-    parts = [" ".join(cpu.split()) or machine.cpu, f"{machine.cores} cores", machine.telling_set]
+    parts = [" ".join(cpu.split()) or machine.cpu, counted(machine.cores, "core"), machine.telling_set]
     return ", ".join(filter(None, parts))
 
 
