@@ -96,13 +96,9 @@ def pareto(across: str, up: str = "images_per_s", rows: Sequence[Point] | None =
     place: Any = {"op": "row_number", "as": "place"}
     named = named.transform_window([place], sort=cheap_first)
     aside: Any = alt.expr("datum.place % 2 ? -8 : 13")  # neighbours' names above and below in turn
-    named = named.encode(text="network:N")
-    text: Any = {"align": "left", "dx": 9, "dy": aside, "fontSize": 11}
-    names = named.mark_text(**text)
-    if rows is None:  # a page has two backgrounds, and shows what lies below a name when it is pointed at
-        return alt.LayerChart(layer=[line, dots, names], width="container", height=_HEIGHT_PX)
-    halo = named.mark_text(**text, stroke="white", strokeWidth=4, strokeJoin="round", opacity=0.8, aria=False)
-    return alt.LayerChart(layer=[line, dots, halo, names], width=860, height=_HEIGHT_PX)
+    names = named.mark_text(align="left", dx=9, dy=aside, fontSize=11).encode(text="network:N")
+    width: Any = "container" if rows is None else 860
+    return alt.LayerChart(layer=[line, dots, names], width=width, height=_HEIGHT_PX)
 
 
 def ablation(rows: Sequence[Point] | None = None, *, ticks: bool = False) -> alt.FacetChart:
