@@ -98,7 +98,7 @@ def _time(row: Row) -> Iterator[tuple[str, str]]:
     if row.blocks is None:
         yield (
             "time",
-            f"median {milliseconds(row.median_ms)} ms of {counted(row.runs, 'run')} of one process alone: no verdict without paired blocks",
+            f"median {milliseconds(row.median_ms)} ms of {row.runs} runs of one process alone: no verdict without paired blocks",
         )
     else:
         interval = f"{milliseconds(row.interval_low_ms)} to {milliseconds(row.interval_high_ms)} ms"
