@@ -40,3 +40,10 @@ def machine(**changes: Any) -> Machine:
         "versions": (("python", "3.12.0"), ("torch", "2.15.0")),
     }  # fmt: skip
     return Machine(**facts | changes)
+
+
+# Two networks, whose cases are measured beside each other.
+EAGER, COMPILED, BF16 = (
+    case(recipe=recipe) for recipe in ("torch_eager/fp32", "torch_compile/fp32", "torch_compile/bf16")
+)
+OTHER = tuple(case("resnet34", recipe) for recipe in ("torch_eager/fp32", "torch_compile/fp32"))

@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tests.samples import case, measurement
+from tests.samples import BF16, COMPILED, EAGER, OTHER, measurement
 from unetbench.measuring.groups import group_key, groups, offsets
 from unetbench.records import Block, Case, Failure, Result
-
-EAGER, COMPILED, BF16 = (
-    case(recipe=recipe) for recipe in ("torch_eager/fp32", "torch_compile/fp32", "torch_compile/bf16")
-)
-OTHER = tuple(case("resnet34", recipe) for recipe in ("torch_eager/fp32", "torch_compile/fp32"))
 
 
 def _result(of: Case, peak: int = 10**9, **changes: Any) -> Result:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from benchmarks.selftest.simulated import Machine, Simulated, block
 
-from tests.samples import case, measurement
+from tests.samples import BF16, COMPILED, EAGER, OTHER, case, measurement
 from unetbench import verdicts
 from unetbench.measuring.groups import Group, offsets
 from unetbench.measuring.preset import RIGOROUS, STANDARD, Turns
@@ -17,11 +17,6 @@ from unetbench.measuring.race import Race
 from unetbench.records import Case, Result, Turn
 from unetbench.reporting.standing import standings
 from unetbench.samples import Sample
-
-EAGER, COMPILED, BF16 = (
-    case(recipe=recipe) for recipe in ("torch_eager/fp32", "torch_compile/fp32", "torch_compile/bf16")
-)
-OTHER = tuple(case("resnet34", recipe) for recipe in ("torch_eager/fp32", "torch_compile/fp32"))
 
 
 def _result(of: Case, ms: float = 100.0) -> Result:

@@ -94,10 +94,10 @@ class Race:
         promised_s = sum(seconds for seconds in map(self._first_look_s, going) if seconds <= left_s)
         waiting = {
             group
-            for group in going
-            if promised_s and not self._first_look_s(group) and self.expected_s(group) + promised_s > left_s
+            for group in going.keys() - self._taken
+            if not self._lacks(group) and self.expected_s(group) + promised_s > left_s
         }
-        return {group: made for group, made in going.items() if group not in waiting - self._taken}
+        return {group: made for group, made in going.items() if group not in waiting}
 
     def _next_round(self, made: Mapping[Group, int], *, anew: bool = False) -> dict[Group, int]:
         running = self._retire(made, anew=anew)
